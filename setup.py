@@ -1,0 +1,79 @@
+"""The metadata of the distribution, and the only place that holds it."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+
+def version() -> str:
+    """mysqlpool.__version__, read without importing the package and what it depends on."""
+    source = (ROOT / "mysqlpool" / "__init__.py").read_text(encoding="utf-8")
+    match = re.search(r'^__version__(?:: [\w\[\]]+)? = "([^"]+)"$', source, re.MULTILINE)
+    if match is None:
+        raise RuntimeError('mysqlpool/__init__.py has no line __version__ = "..."')
+    return match[1]
+
+
+def long_description() -> str:
+    return "\n\n".join(
+        (ROOT / name).read_text(encoding="utf-8").strip()
+        for name in ("README.rst", "CHANGELOG.rst")
+    )
+
+
+TEST = ["hypothesis", "pytest", "pytest-django", "pytest-timeout", "rich", "tqdm"]
+LINT = ["django-stubs", "mypy", "ruff", "types-mysqlclient", "types-tqdm"]
+TOX = ["tox"]
+
+setup(
+    name="mysqlpool",
+    version=version(),
+    description=(
+        "Django MySQL and MariaDB connections pooled by SQLAlchemy (2.0 and 2.1) for the whole "
+        "process, and given back by its worker threads at the right moment"
+    ),
+    long_description=long_description(),
+    long_description_content_type="text/x-rst",
+    author="mysqlpool contributors",
+    license="MIT",
+    license_files=["LICENSE"],
+    keywords=["django", "mysql", "mariadb", "connection pool", "threads", "sqlalchemy"],
+    packages=find_packages(include=["mysqlpool", "mysqlpool.*"]),
+    package_data={"mysqlpool": ["py.typed"]},
+    zip_safe=False,
+    python_requires=">=3.11",
+    install_requires=[
+        "Django>=5.2",
+        "SQLAlchemy>=2.0",
+        "mysqlclient>=2.2.1",
+        "concurrent-log-handler>=0.9.24",
+    ],
+    extras_require={
+        "test": TEST,
+        "lint": LINT,
+        "tox": TOX,
+        "dev": [*TEST, *LINT, *TOX, "pre-commit"],
+    },
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Environment :: Web Environment",
+        "Framework :: Django",
+        "Framework :: Django :: 5.2",
+        "Framework :: Django :: 6.0",
+        "Framework :: Django :: 6.1",
+        "Intended Audience :: Developers",
+        "License :: OSI Approved :: MIT License",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
+        "Topic :: Database",
+        "Typing :: Typed",
+    ],
+)

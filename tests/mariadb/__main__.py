@@ -1,0 +1,60 @@
+"""``python -m tests.mariadb COMMAND [ARG...]``: run a command against a private server.
+
+The command finds the server by DATABASE_HOST and its like. Where DATABASE_HOST is set already, it
+gets that server and nothing is started.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+
+from tests.mariadb import ServerError, server_from_environment_or_private
+
+
+@contextlib.contextmanager
+def forwarded_signals(send: Callable[[int], None]) -> Iterator[None]:
+    """Hand SIGTERM, SIGHUP and SIGINT on instead of dying of them.
+
+    At a terminal Ctrl-C reaches the command by itself; a second SIGINT would abort its clean-up.
+    """
+    at_terminal = sys.stdin is not None and sys.stdin.isatty()
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        if not (at_terminal and number == signal.SIGINT):
+            send(number)
+
+    before = {n: signal.signal(n, forward) for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run(command: Sequence[str]) -> int:
+    """Run the command against the server; its exit code, or 128 + N when signal N ended it."""
+    with server_from_environment_or_private() as server:
+        process = subprocess.Popen(command, env={**os.environ, **server.environ()})
+        with forwarded_signals(process.send_signal):
+            code = process.wait()
+    return code if code >= 0 else 128 - code
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line: 2 without a command, 1 with a plain message when there is no server."""
+    if not arguments:
+        print("usage: python -m tests.mariadb COMMAND [ARG...]", file=sys.stderr)
+        return 2
+    try:
+        return run(arguments)
+    except (ServerError, OSError) as error:
+        print(f"tests.mariadb: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
