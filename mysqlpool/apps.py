@@ -1,0 +1,24 @@
+"""The Django app: optional, for the checks at start and the event log."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import Tags, register
+
+from . import checks
+
+
+class MySQLPoolConfig(AppConfig):
+    name = "mysqlpool"
+    verbose_name = "mysqlpool"
+
+    def ready(self) -> None:
+        """Refuse bad settings of any alias, open the event log, register the system checks."""
+        checks.validate_pool_settings()
+        if (log := getattr(settings, "MYSQLPOOL_LOG", None)) is not None:
+            from . import logfile  # Loads concurrent_log_handler, which no other project needs.
+
+            logfile.configure(log)
+        register(Tags.compatibility)(checks.check_global_settings)
+        register(Tags.compatibility)(checks.check_pool_classes)

@@ -1,0 +1,97 @@
+"""What is refused at start, and the system checks. An ID is never used for anything else again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage
+from django.core.checks import Warning as CheckWarning
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from django.db.utils import load_backend
+from sqlalchemy.pool import SingletonThreadPool, StaticPool
+
+from .settings import PoolSettings, parse_pool_settings
+
+__all__ = ["check_global_settings", "check_pool_classes", "validate_pool_settings"]
+
+BACKEND_MODULE = "mysqlpool.backends.mysqlpool.base"
+ENGINES = frozenset({"mysqlpool.backends.mysqlpool", "mysqlpool.backends.gis"})
+DJANGO_ENGINES = ("django.db.backends.", "django.contrib.gis.db.backends.")
+
+
+def validate_pool_settings() -> None:
+    """Parse the pool settings of every alias on our engine, and touch no server.
+
+    Raises one ``ImproperlyConfigured`` that tells what is wrong with all of them.
+    """
+    errors: dict[str, ImproperlyConfigured] = {}  # A global fault is told once.
+    for alias in our_aliases():
+        try:
+            pool_settings(alias)
+        except ImproperlyConfigured as error:
+            errors.setdefault(str(error), error)
+    if errors:
+        raise ImproperlyConfigured("\n".join(errors)) from next(iter(errors.values()))
+
+
+def check_global_settings(**kwargs: Any) -> list[CheckMessage]:
+    names = [n for n in ("MYSQLPOOL_BACKEND", "MYSQLPOOL_ARGUMENTS") if hasattr(settings, n)]
+    return [unused_setting_warning(name) for name in names] if not any(our_aliases()) else []
+
+
+def check_pool_classes(**kwargs: Any) -> list[CheckMessage]:
+    found = [pool_settings(alias) for alias in our_aliases()]
+    return [
+        per_thread_class_warning(pool)
+        for pool in found
+        if issubclass(pool.pool_class, (StaticPool, SingletonThreadPool))
+    ]
+
+
+def unused_setting_warning(name: str) -> CheckMessage:
+    return CheckWarning(
+        f"{name} is set, but no database uses mysqlpool.",
+        hint=(
+            "Set 'ENGINE': 'mysqlpool.backends.mysqlpool' in DATABASES (django-mysqlpool's engine "
+            f"was 'django_mysqlpool.backends.mysqlpool'), or remove {name}."
+        ),
+        id="mysqlpool.W001",
+    )
+
+
+def per_thread_class_warning(pool: PoolSettings) -> CheckMessage:
+    return CheckWarning(
+        f"The pool class of database '{pool.alias}', {pool.pool_class.__name__}, "
+        "is not made for several threads.",
+        hint=(
+            "StaticPool has one session, and a second thread that leases while the first holds "
+            "gets an error. SingletonThreadPool keeps one for each thread and closes those of "
+            "other threads beyond pool_size, in use or not. Leave 'class' out."
+        ),
+        id="mysqlpool.W002",
+    )
+
+
+def pool_settings(alias: str) -> PoolSettings:
+    return parse_pool_settings(alias, connections.settings[alias])
+
+
+def our_aliases() -> Iterator[str]:
+    """Yield the aliases on our engine, or on an engine made of ours by inheritance."""
+    for alias, settings_dict in connections.settings.items():
+        if _is_ours(settings_dict["ENGINE"]):
+            yield alias
+
+
+def _is_ours(engine: str) -> bool:
+    # Only an engine that may be a subclass of ours has to be loaded, and its driver with it.
+    if engine in ENGINES or engine.startswith(DJANGO_ENGINES):
+        return engine in ENGINES
+    try:
+        bases = load_backend(engine).DatabaseWrapper.__mro__
+    except (ImportError, ImproperlyConfigured):
+        return False  # Django tells of an engine that cannot be loaded when it is used.
+    return any(base.__module__ == BACKEND_MODULE for base in bases)
