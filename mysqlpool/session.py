@@ -1,0 +1,251 @@
+"""A physical connection that knows whether it is clean and alive.
+
+What it knows it learns by watching the statements that pass through it, and costs no round trip.
+"""
+
+import os
+import select
+from math import ceil
+from typing import Any
+
+import MySQLdb
+from MySQLdb import _mysql
+from MySQLdb.connections import Connection
+from sqlalchemy.dialects.mysql.mysqldb import MySQLDialect_mysqldb
+
+from .statements import AsciiClassifier, Classifier
+
+# Their two-byte characters may end in a byte that is a backslash elsewhere (MySQL's manual,
+# "Character Sets and Collations").
+_AMBIGUOUS_CHARACTER_SETS = frozenset({"big5", "cp932", "gb18030", "gbk", "sjis"})
+
+# 4031 tells of a closed connection on MySQL, and of something else on MariaDB.
+_NO_DISCONNECT_ON_MARIADB = 4031
+
+_dialect = MySQLDialect_mysqldb(dbapi=MySQLdb)
+
+
+_ORDINARY = Classifier()
+_NO_BACKSLASH_ESCAPES = Classifier(backslash_escapes=False)
+_ASCII = AsciiClassifier()
+
+
+class Session(Connection):
+    """A connection to the server that watches what its holders do to it.
+
+    Connect it, send what belongs to every holder, and call ``settle()``: that is the baseline.
+    ``restore()`` takes it back there, or tells why it cannot.
+
+    Like the driver's connection it is for one thread at a time.
+    """
+
+    dirty: str | None = None
+    """Why its state may differ from a new connection's: a verb or construct, never a value."""
+
+    broken: str | None = None
+    """Why it must not be used any more: a disconnect, or an answer that nobody read."""
+
+    settled = False
+    """Whether it has a baseline."""
+
+    _first = True  # the holder has sent nothing yet
+    _begun = False  # a statement said that a transaction begins
+    _touched = False  # something was sent since a transaction ended
+    _classifier = _ORDINARY
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._autocommit = self.get_autocommit()
+        self._fd = self.fileno()
+        self._socket = _identity(self._fd)
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLIN)
+
+    def settle(self) -> None:
+        """Take the present state for the baseline: clean, and what ``restore()`` goes back to.
+
+        Call it outside of a transaction. Sends nothing.
+        """
+        self.settled = True
+        self.dirty = None
+        self._ended()
+        self._first = True
+        self._autocommit = self.get_autocommit()
+        self._classifier = self._how_to_read()
+
+    def _how_to_read(self) -> Classifier:
+        if self.character_set_name() in _AMBIGUOUS_CHARACTER_SETS:
+            return _ASCII
+        # The library escapes as the server reads: the status in every answer tells the library
+        # whether the SQL mode has NO_BACKSLASH_ESCAPES.
+        return _ORDINARY if self.escape_string(b"\\") == rb"\\" else _NO_BACKSLASH_ESCAPES
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction may be open.
+
+        False is certain for a clean session. True may be an error on the safe side: the server
+        ends a transaction unasked at a deadlock or a DDL statement.
+        """
+        return self._begun or (self._touched and not self.get_autocommit())
+
+    def restore(self) -> str | None:
+        """Bring the session back to the baseline in as few round trips as there can be.
+
+        Returns None when it is fit for the next holder, else the reason to discard it, without
+        a value or password in it. A clean session outside of a transaction costs no round trip;
+        a transaction costs one ROLLBACK, and autocommit, where it was changed, one SET. Never
+        raises for a server or a connection that is gone: that is a reason.
+        """
+        if not self.settled:
+            return "not set up"
+        if reason := self.broken or self.dirty:
+            return reason
+        try:
+            self._go_back()
+        except MySQLdb.Error as error:
+            self.broken = _reason(error)
+        return self.broken
+
+    def _go_back(self) -> None:
+        # After a disconnect while rows were read, the library knows no error any more, but has
+        # closed the socket. Its number may belong to another thread's file by now.
+        if _identity(self._fd) != self._socket:
+            self.broken = "disconnected"
+            return
+        # Raises 2014 where rows are unread, and asks the server for nothing where all is read.
+        if self.next_result() != -1:
+            self.broken = "unread results"
+            return
+        if self.in_transaction:
+            self.rollback()
+        if self.get_autocommit() != self._autocommit:
+            self.autocommit(self._autocommit)
+        self._ended()
+        self._first = True
+
+    def readable(self) -> bool:
+        """Whether the idle connection was closed by the server, or has bytes nobody asked for.
+
+        Costs one system call and sends nothing. Over TLS, bytes may be a message of the TLS layer
+        and no reason for discarding: there ``check()`` decides.
+        """
+        return bool(self._poll.poll(0))
+
+    def check(self, timeout: float) -> bool:
+        """Whether the server answers within ``timeout`` seconds. Costs one round trip.
+
+        After False the session is broken: the answer may still be on its way.
+        """
+        try:
+            _mysql.connection.send_query(self, b"DO 0")
+            if self._poll.poll(ceil(timeout * 1000)):
+                _mysql.connection.read_query_result(self)
+                return True
+            self.broken = f"no answer within {timeout:g} s"
+        except MySQLdb.Error as error:
+            self.broken = _reason(error)
+        return False
+
+    # What changes the state. The driver sends COMMIT, ROLLBACK and SET autocommit from C, past
+    # query().
+
+    def query(self, query: bytes | bytearray | str) -> None:
+        """Send a statement as the driver does, and note what it does to the session.
+
+        Raises ``ProgrammingError``, and sends nothing, when the first statement of a holder asks
+        for what an earlier one left, such as ``LAST_INSERT_ID()``: it was somebody else's.
+        """
+        sql = query.encode() if isinstance(query, str) else bytes(query)
+        dirty, transaction, reads = self._classifier.effect(sql)
+        if reads and self._first:
+            raise MySQLdb.ProgrammingError(
+                f"{reads} tells of an earlier statement, but this is the first one since the "
+                "session was leased. Run both in one lease."
+            )
+        self._first = False
+        self._touched = True
+        if dirty:
+            self._soil(dirty)
+        if transaction:
+            self._begun = True
+        try:
+            _mysql.connection.query(self, sql)
+        except MySQLdb.Error as error:
+            self._note_failure(error)
+            raise
+        if transaction is False:
+            self._ended()
+
+    def commit(self) -> None:
+        _mysql.connection.commit(self)
+        self._ended()
+
+    def rollback(self) -> None:
+        _mysql.connection.rollback(self)
+        self._ended()
+
+    def autocommit(self, on: bool) -> None:
+        """Switch autocommit. Switching it on commits an open transaction, as the server does."""
+        commits = bool(on) and not self.get_autocommit()
+        super().autocommit(on)
+        if commits:
+            self._ended()
+
+    def select_db(self, database: str) -> None:
+        self._soil("USE")
+        _mysql.connection.select_db(self, database)
+
+    def change_user(self, *args: Any, **kwargs: Any) -> None:
+        self._soil("change_user")
+        _mysql.connection.change_user(self, *args, **kwargs)
+
+    def set_character_set(self, charset: str, collation: str | None = None) -> None:
+        self._soil("SET NAMES")
+        super().set_character_set(charset, collation)
+
+    def set_server_option(self, option: int) -> int:
+        self._soil("set_server_option")
+        result: int = _mysql.connection.set_server_option(self, option)
+        return result
+
+    def send_query(self, *args: Any) -> None:
+        """The driver's. What is sent in this way is not read, and counts as dirty."""
+        self._soil("send_query")
+        _mysql.connection.send_query(self, *args)
+
+    def ping(self, *args: Any) -> None:
+        """The driver's. Its deprecated ``reconnect`` gives a new session without the baseline."""
+        if args:
+            self._soil("ping with reconnect")
+        _mysql.connection.ping(self, *args)
+
+    def _soil(self, reason: str) -> None:
+        self.dirty = self.dirty or reason
+
+    def _ended(self) -> None:
+        self._begun = self._touched = False
+
+    def _note_failure(self, error: MySQLdb.Error) -> None:
+        if self.broken is None and _is_disconnect(error, self):
+            self.broken = _reason(error)
+
+
+def _identity(fd: int) -> tuple[int, int] | None:
+    """What tells this open file from every other one; None for a closed one."""
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _is_disconnect(error: Any, session: Session) -> bool:
+    if error.args[:1] == (_NO_DISCONNECT_ON_MARIADB,) and "MariaDB" in session.get_server_info():
+        return False
+    return _dialect.is_disconnect(error, None, None)
+
+
+def _reason(error: MySQLdb.Error) -> str:
+    """The number of an error. Its text may quote a statement."""
+    return f"error {error.args[0]}" if error.args else type(error).__name__

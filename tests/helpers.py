@@ -1,0 +1,93 @@
+"""What several test modules do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import connections
+
+HANG = 30  # seconds; a generous bound that only proves that something did not hang
+
+
+def lease_all(*aliases: str) -> None:
+    for alias in aliases:
+        with connections[alias].cursor() as cursor:
+            cursor.execute("SELECT 1")
+            assert cursor.fetchone() == (1,)
+
+
+def leased() -> list[str]:
+    """The aliases on which this thread holds a connection."""
+    return [c.alias for c in connections.all(initialized_only=True) if c.connection is not None]
+
+
+def session_id(alias: str = "default") -> int:
+    """The server's number of this thread's session, which is leased if it was not."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT CONNECTION_ID()")
+        number: int = cursor.fetchone()[0]
+        return number
+
+
+def error_of(function: Callable[[], Any]) -> BaseException | None:
+    """What a function raises; ``None`` where it raises nothing."""
+    try:
+        function()
+    except BaseException as error:
+        return error
+    return None
+
+
+class Result:
+    value: Any = None
+    error: BaseException | None = None
+
+
+@contextmanager
+def in_thread(function: Callable[[], Any]) -> Iterator[Result]:
+    """Run a function in a thread beside the block; its error is raised after the block."""
+    result = Result()
+
+    def run() -> None:
+        try:
+            result.value = function()
+        except BaseException as error:
+            result.error = error
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield result
+    finally:
+        thread.join(HANG)
+    assert not thread.is_alive(), "the thread hangs"
+    if result.error is not None:
+        raise result.error
+
+
+def run_threads(*functions: Callable[[], Any]) -> list[Any]:
+    """Run all functions at once, each in a thread; raise the first error, or return the values."""
+    results = [Result() for _ in functions]
+
+    def run(function: Callable[[], Any], result: Result) -> None:
+        try:
+            result.value = function()
+        except BaseException as error:
+            result.error = error
+
+    threads = [
+        threading.Thread(target=run, args=pair, daemon=True)
+        for pair in zip(functions, results, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(HANG * 2)
+    assert not any(thread.is_alive() for thread in threads), "a thread hangs"
+    for result in results:
+        if result.error is not None:
+            raise result.error
+    return [result.value for result in results]

@@ -1,0 +1,1 @@
+"""The tests' own app: one small table."""
