@@ -1,0 +1,23 @@
+"""A connection pool for Django on MySQL and MariaDB.
+
+``DATABASES[alias]["ENGINE"] = "mysqlpool.backends.mysqlpool"`` is all that is
+needed; what is exported here gives a thread's connections back at the right
+moment.  Importing this package loads neither MySQLdb nor Django's settings.
+"""
+
+from .executor import PooledThreadPoolExecutor
+from .registry import close_pool
+from .release import release_connections
+from .scopes import auto_close_db
+from .stats import PoolStats, stats
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PoolStats",
+    "PooledThreadPoolExecutor",
+    "auto_close_db",
+    "close_pool",
+    "release_connections",
+    "stats",
+]

@@ -1,0 +1,135 @@
+"""Django's MySQL backend with sessions leased from the process's pool.
+
+Connecting leases and closing releases; everything else is inherited.  What
+Django and the receivers of ``connection_created`` send when a session is opened
+is its baseline: it is sent once per session and stays with it.
+"""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS
+from django.db.backends.base.base import NO_DB_ALIAS
+from django.db.backends.mysql import base as mysql
+from django.utils.asyncio import async_unsafe
+from django.utils.functional import cached_property
+
+from mysqlpool import registry
+from mysqlpool.fairies import FairyAliasPool
+from mysqlpool.leasing import AliasPool, Lease, close_session, copied, end_lease, open_session
+from mysqlpool.settings import parse_pool_settings
+
+from .creation import DatabaseCreation
+from .cursors import LeasedCursor
+
+__all__ = ["DatabaseWrapper"]
+
+# What a pool depends on: a change of any of these asks for another pool.
+_identity = itemgetter(
+    *("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS"),
+    *("AUTOCOMMIT", "CONN_HEALTH_CHECKS", "CONN_MAX_AGE"),
+)
+
+
+class DatabaseWrapper(mysql.DatabaseWrapper):
+    """Django's wrapper, whose connection is a lease on one of the process's sessions."""
+
+    uses_mysqlpool = True
+    creation_class = DatabaseCreation
+
+    _lease: Lease | None = None
+    _params: dict[str, Any]
+    _params_identity: tuple[Any, ...] | None = None
+
+    def __init__(self, settings_dict: dict[str, Any], alias: str = DEFAULT_DB_ALIAS) -> None:
+        super().__init__(settings_dict, alias)
+        if alias != NO_DB_ALIAS and alias not in registry.pools():
+            # Bad input is refused at start, not at the first query.
+            parse_pool_settings(alias, settings_dict)
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """Django's, without the pool's own options; made again only when settings changed."""
+        identity = _identity(self.settings_dict)
+        if identity != self._params_identity:
+            params: dict[str, Any] = super().get_connection_params()
+            params.pop("pool", None)
+            # mysqlclient would turn autocommit off and Django on again: two round trips.
+            params.setdefault("autocommit", self.settings_dict["AUTOCOMMIT"])
+            self._params, self._params_identity = params, copied(identity)
+        return dict(self._params)
+
+    @async_unsafe
+    def connect(self) -> None:
+        """Lease a session and, if it is new, set it up; nothing stays leased when that fails."""
+        try:
+            super().connect()
+        except BaseException:
+            lease, self._lease, self.connection = self._lease, None, None
+            if lease is not None:
+                lease.discard("set-up failed")
+            raise
+        if self._lease is not None:
+            self._lease.session.settle()
+
+    @async_unsafe
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """Lease a session; Django's connections without a database are opened for themselves."""
+        if self.alias == NO_DB_ALIAS:
+            return open_session(self.alias, conn_params)
+        lease = None
+        while lease is None:
+            lease = self._pool(conn_params).lease()
+        self._lease = lease
+        return lease.session
+
+    def _pool(self, params: dict[str, Any]) -> AliasPool:
+        identity = _identity(self.settings_dict)
+        return registry.pool_for(
+            self.alias,
+            identity,
+            lambda: FairyAliasPool(
+                self.alias,
+                copied(identity),
+                params,
+                parse_pool_settings(self.alias, self.settings_dict),
+            ),
+        )
+
+    def init_connection_state(self) -> None:
+        """Set a new session up; one from the pool has it behind it."""
+        if self._lease is None or not self._lease.session.settled:
+            super().init_connection_state()
+
+    @cached_property
+    def mysql_server_data(self) -> dict[str, Any]:
+        """Django's probe of the server, made once a pool instead of once a thread."""
+        if self.alias == NO_DB_ALIAS:
+            return super().mysql_server_data
+        pool = self._pool(self.get_connection_params())
+        data = pool.server_data
+        if data is None:
+            data = pool.server_data = super().mysql_server_data
+        return data
+
+    def create_cursor(self, name: str | None = None) -> Any:
+        if self._lease is None:
+            return super().create_cursor(name)
+        return LeasedCursor(self.connection.cursor(), self)
+
+    def _close(self) -> None:
+        """End the lease: the session goes back to the pool, or is discarded if it is not clean."""
+        lease, self._lease = self._lease, None
+        session, self.connection = self.connection, None
+        with self.wrap_database_errors:
+            if lease is not None:
+                end_lease(lease)
+            elif session is not None:
+                close_session(self.alias, session)
+
+    def forget_session(self) -> None:
+        """In a forked child: session, transaction and hooks are the parent's; start afresh."""
+        self._lease = self.connection = None
+        self.in_atomic_block = self.needs_rollback = self.closed_in_transaction = False
+        self.savepoint_ids, self.atomic_blocks, self.run_on_commit = [], [], []

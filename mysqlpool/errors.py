@@ -1,0 +1,69 @@
+"""What the pool raises: errors that Django's and SQLAlchemy's users catch already."""
+
+from __future__ import annotations
+
+import sqlalchemy.exc
+from django.db.utils import OperationalError
+
+from .holders import Holder
+
+__all__ = ["PoolError", "PoolExhausted", "PoolTimeout", "TooManyWaiters"]
+
+HOLDERS_SHOWN = 10
+
+
+class PoolError(OperationalError):
+    """The pool could not do what it was asked to. A ``django.db.OperationalError``."""
+
+
+class PoolExhausted(PoolError):
+    """All sessions that the pool may have are in use.
+
+    ``alias`` names the pool, ``limit`` is the number of sessions it may have, ``in_use`` how many
+    were leased, being opened or being closed, and ``waiting`` how many other threads waited.
+    ``seconds`` is how long this request waited. ``holders`` are the leases, longest first.
+    """
+
+    def __init__(
+        self,
+        alias: str,
+        *,
+        limit: float,
+        in_use: int,
+        waiting: int,
+        seconds: float,
+        holders: tuple[Holder, ...] = (),
+    ) -> None:
+        self.alias = alias
+        self.limit = limit
+        self.in_use = in_use
+        self.waiting = waiting
+        self.seconds = seconds
+        self.holders = holders
+        super().__init__(self._text())
+
+    def _summary(self) -> str:
+        raise NotImplementedError
+
+    def _text(self) -> str:
+        lines = [f"{self._summary()}; {self.in_use} of {self.limit} sessions are in use"]
+        lines += [f"  {holder}" for holder in self.holders[:HOLDERS_SHOWN]]
+        hidden = len(self.holders) - HOLDERS_SHOWN
+        return "\n".join([*lines, f"  and {hidden} more"] if hidden > 0 else lines)
+
+
+class PoolTimeout(PoolExhausted, sqlalchemy.exc.TimeoutError):
+    """No session came free within the timeout. Also a ``sqlalchemy.exc.TimeoutError``."""
+
+    def _summary(self) -> str:
+        return (
+            f"pool {self.alias!r} had no session within {self.seconds:.1f} s "
+            f"({self.waiting} more threads wait)"
+        )
+
+
+class TooManyWaiters(PoolExhausted):
+    """As many threads wait already as ``max_waiting`` allows. Raised at once."""
+
+    def _summary(self) -> str:
+        return f"pool {self.alias!r} has {self.waiting} waiters already, which is max_waiting"

@@ -1,0 +1,166 @@
+"""Leases on SQLAlchemy's own pool classes, by way of the proxies it calls fairies."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy import exc as sa_exc
+from sqlalchemy.pool import (
+    AssertionPool,
+    ConnectionPoolEntry,
+    Pool,
+    PoolProxiedConnection,
+    SingletonThreadPool,
+    StaticPool,
+)
+
+from .errors import PoolError, PoolTimeout
+from .leasing import AliasPool
+from .logs import log_event
+from .session import Session
+from .settings import PoolSettings
+
+__all__ = ["FairyAliasPool"]
+
+logger = logging.getLogger(__name__)
+
+# Keys of SQLAlchemy's ``info`` on a record.
+FIT = "mysqlpool.fit"
+SEAT = "mysqlpool.seat"
+
+# Classes that would hand one session to two holders at once, which mysqlclient
+# forbids: what their sessions are told apart by.
+_SEATS: Mapping[type[Pool], Callable[[], Hashable]] = {
+    StaticPool: lambda: "the only session",
+    SingletonThreadPool: threading.get_ident,
+}
+# Classes whose dispose() would close the sessions of holders, too.
+_CLOSE_HOLDERS = (StaticPool, SingletonThreadPool, AssertionPool)
+
+
+class FairyLease:
+    """A session out of one of SQLAlchemy's own pools."""
+
+    def __init__(self, owner: FairyAliasPool, fairy: PoolProxiedConnection) -> None:
+        self._owner = owner
+        self._fairy: PoolProxiedConnection | None = fairy
+        self.session: Session = fairy.dbapi_connection  # type: ignore[assignment]
+
+    def give_back(self) -> None:
+        fairy, self._fairy = self._fairy, None
+        if fairy is not None:
+            fairy.info[FIT] = True
+            fairy.close()
+            self._owner.sweep()
+
+    def discard(self, reason: str) -> None:
+        fairy, self._fairy = self._fairy, None
+        if fairy is not None:
+            log_event(logger, logging.DEBUG, "session_discarded", self._owner.alias, reason=reason)
+            fairy.invalidate()
+
+
+class FairyAliasPool(AliasPool):
+    """An AliasPool over any SQLAlchemy pool class.
+
+    ``_lock`` guards ``_seats``; it is held while sessions of a closed pool are
+    closed, so that each is closed once, and while a class with seats looks for a
+    session.  It can be entered again, because the garbage collector may bring
+    back a lost lease in the midst of that.
+    """
+
+    def __init__(
+        self, alias: str, identity: object, params: Mapping[str, Any], settings: PoolSettings
+    ) -> None:
+        self.closed = False
+        self._lock = threading.RLock()
+        self._seats: dict[Hashable, str] = {}  # taken ones -> the holder's thread name
+        self._records: dict[Session, ConnectionPoolEntry] = {}  # of the open sessions
+        super().__init__(alias, identity, params, settings)
+        kinds = [make for cls, make in _SEATS.items() if isinstance(self.pool, cls)]
+        self._seat = kinds[0] if kinds else None
+
+    def lease(self) -> FairyLease | None:
+        try:
+            fairy = self._seated() if self._seat else self.pool.connect()
+        except sa_exc.TimeoutError as error:
+            raise self._timed_out() from error
+        lease = FairyLease(self, fairy)
+        if self.closed:
+            lease.discard("pool closed")
+            return None
+        return lease
+
+    def _seated(self) -> PoolProxiedConnection:
+        assert self._seat is not None
+        seat = self._seat()
+        with self._lock:
+            if seat in self._seats:
+                raise PoolError(
+                    f"{type(self.pool).__name__} of {self.alias!r} lets one holder at a time use "
+                    f"its session, and thread {self._seats[seat]!r} has it. Release it first "
+                    "(mysqlpool.release_connections), or choose FairQueuePool or QueuePool."
+                )
+            self._seats[seat] = threading.current_thread().name
+            try:
+                fairy = self.pool.connect()
+            except BaseException:
+                self._seats.pop(seat, None)
+                raise
+            fairy.info[SEAT] = seat
+            return fairy
+
+    def _timed_out(self) -> PoolTimeout:
+        size, overflow = (self.settings.arguments[key] for key in ("pool_size", "max_overflow"))
+        return PoolTimeout(
+            self.alias,
+            limit=size + overflow,
+            in_use=self.pool.checkedout(),  # type: ignore[attr-defined]
+            waiting=0,
+            seconds=self.settings.arguments["timeout"],
+            holders=(),
+        )
+
+    def close(self) -> None:
+        self.closed = True
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Close what is idle, where the pool is closed."""
+        if not self.closed:
+            return
+        with self._lock:
+            if not isinstance(self.pool, _CLOSE_HOLDERS):
+                self.pool.dispose()
+                return
+            for record in list(self._records.values()):
+                if not record.in_use:
+                    record.close()
+
+    def _made(self) -> Pool:
+        pool = super()._made()
+        event.listen(pool, "checkin", self._checked_in)
+        return pool
+
+    def _opened(self, session: Session, record: ConnectionPoolEntry) -> None:
+        super()._opened(session, record)
+        self._records[session] = record
+
+    def _session_closed(self, session: Session, record: ConnectionPoolEntry) -> None:
+        self._records.pop(session, None)
+        super()._session_closed(session, record)
+
+    def _checked_in(self, session: Session | None, record: ConnectionPoolEntry) -> None:
+        """Keep what was given back in order; a lease lost to the garbage collector is discarded."""
+        info: dict[str, Any] = record.info
+        fit, seat = info.pop(FIT, False), info.pop(SEAT, None)
+        if session is not None and (self.closed or not fit):
+            with self._lock:
+                record.invalidate()
+        if seat is not None:
+            with self._lock:
+                self._seats.pop(seat, None)

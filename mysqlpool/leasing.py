@@ -1,0 +1,142 @@
+"""AliasPool: the pool of one alias, what opens its sessions, and how a lease ends.
+
+A pool belongs to an alias *and* its connection parameters.  What opens sessions
+works on parameters copied when the pool was made, never on a thread's wrapper.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import MySQLdb
+from sqlalchemy import event
+from sqlalchemy.dialects.mysql.mysqldb import MySQLDialect_mysqldb
+from sqlalchemy.pool import ConnectionPoolEntry, Pool
+
+from . import registry
+from .logs import log_event
+from .session import Session
+from .settings import PoolSettings
+
+__all__ = ["AliasPool", "Lease", "close_session", "copied", "end_lease", "open_session"]
+
+logger = logging.getLogger(__name__)
+
+# Seconds; where the user sets none, mysqlclient waits as long as the network lets it.
+CONNECT_TIMEOUT = 10
+
+
+class Lease(Protocol):
+    """A session out of its pool, until it is given back or discarded; only the first counts."""
+
+    session: Session
+
+    def give_back(self) -> None: ...
+
+    def discard(self, reason: str) -> None: ...
+
+
+def copied(value: Any) -> Any:
+    """A copy of dicts, lists and tuples all the way down; what they hold is shared."""
+    if isinstance(value, dict):
+        return {key: copied(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(copied(item) for item in value)
+    return value
+
+
+def open_session(alias: str, params: Mapping[str, Any]) -> Session:
+    """Connect a session, and see to it that a forked child leaves it alone.
+
+    Raises ``MySQLdb.Error`` as mysqlclient does.
+    """
+    session = Session(**params)
+    registry.open_sessions()[session] = None
+    log_event(logger, logging.DEBUG, "session_opened", alias, session=session.thread_id())
+    return session
+
+
+def close_session(alias: str, session: Session) -> None:
+    """Close a session that is in no pool."""
+    try:
+        session.close()
+    finally:
+        _strike_out(alias, session)
+
+
+def _strike_out(alias: str, session: Session) -> None:
+    registry.open_sessions().pop(session, None)
+    log_event(logger, logging.DEBUG, "session_closed", alias)
+
+
+def end_lease(lease: Lease) -> None:
+    """Give the session back, or discard it when it cannot be brought back to its baseline."""
+    try:
+        reason = lease.session.restore()
+    except BaseException:
+        lease.discard("interrupted")
+        raise
+    if reason is None:
+        lease.give_back()
+    else:
+        lease.discard(reason)
+
+
+class AliasPool(ABC):
+    """The pool of one alias, made for one set of connection parameters."""
+
+    def __init__(
+        self, alias: str, identity: object, params: Mapping[str, Any], settings: PoolSettings
+    ) -> None:
+        self.alias = alias
+        self.identity = identity
+        self.settings = settings
+        # What Django asks of the server once, kept for the wrappers of all threads.
+        self.server_data: dict[str, Any] | None = None
+        self._server_info: str | None = None
+        self._params: dict[str, Any] = copied(dict(params))
+        self.pool = self._made()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.alias!r}: {self.pool.status()}>"
+
+    @abstractmethod
+    def lease(self) -> Lease | None:
+        """Take a session; ``None`` where the pool was closed just now (ask for the new one).
+
+        Raises ``PoolTimeout`` when none comes free in time, ``PoolError`` where
+        the pool class lets nobody else in, and ``MySQLdb.Error`` when a session
+        cannot be opened.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the idle sessions now, and the leased ones when they come back."""
+
+    def _made(self) -> Pool:
+        # An ended session is restored by end_lease(), so SQLAlchemy has nothing to reset.
+        arguments = {"logging_name": self.alias, **self.settings.arguments}
+        arguments["reset_on_return"] = None
+        dialect = MySQLDialect_mysqldb(dbapi=MySQLdb)
+        creator: Any = self._open
+        pool = self.settings.pool_class(creator, dialect=dialect, **arguments)
+        event.listen(pool, "connect", self._opened)
+        event.listen(pool, "close", self._session_closed)
+        return pool
+
+    def _open(self) -> Session:
+        session = open_session(self.alias, {"connect_timeout": CONNECT_TIMEOUT, **self._params})
+        info = session.get_server_info()
+        # Behind the same address there may be another server since a failover.
+        if info != self._server_info:
+            self._server_info, self.server_data = info, None
+        return session
+
+    def _opened(self, session: Session, record: ConnectionPoolEntry) -> None:
+        registry.open_sessions()[session] = record
+
+    def _session_closed(self, session: Session, record: ConnectionPoolEntry) -> None:
+        _strike_out(self.alias, session)

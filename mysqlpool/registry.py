@@ -1,0 +1,173 @@
+"""The pools of this process by alias, close_pool, and what happens to them at a fork.
+
+The only module with mutable globals:
+
+``_pools``
+    alias -> the open AliasPool.  Changed under ``_lock``; read without it, since
+    one ``dict.get`` is atomic and an AliasPool that was closed meanwhile says so.
+``_sessions``
+    every open session of this process -> its record in the pool (``None`` for
+    one outside any pool).  A strong reference, so that no session is closed by
+    the garbage collector of a forked child, over the socket that the parent
+    still uses.  Single insertions and removals, which are atomic: no lock.
+
+``_lock`` is held for moments: no session is opened or closed under it.
+
+Between a fork and the hook that neutralises what the child inherited, the
+garbage collector is paused: it could collect a lease whose thread does not
+exist in the child, and with it give a session back, or close it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import threading
+from collections.abc import Callable, Iterable, MutableMapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from django.db import connections
+
+from .release import Using, aliases_from
+
+if TYPE_CHECKING:
+    from .leasing import AliasPool
+
+__all__ = ["close_pool", "open_sessions", "pool_for", "pools"]
+
+
+class _Record(Protocol):
+    """What is known of a SQLAlchemy pool's record here."""
+
+    fairy_ref: Any
+
+
+_lock = threading.Lock()
+_pools: dict[str, AliasPool] = {}
+_sessions: dict[Any, _Record | None] = {}
+
+
+def pools() -> dict[str, AliasPool]:
+    """The open pools by alias; opens none."""
+    return dict(_pools)
+
+
+def open_sessions() -> MutableMapping[Any, Any]:
+    """Where whoever opens a session notes it, and strikes it out after closing it."""
+    return _sessions
+
+
+def pool_for(alias: str, identity: object, make: Callable[[], AliasPool]) -> AliasPool:
+    """The alias's pool for these connection parameters, opened if there is none.
+
+    A pool that was opened with other parameters (another database, a changed
+    password) is closed, as by :func:`close_pool`, and replaced.
+    """
+    pool = _pools.get(alias)
+    if pool is not None and pool.identity == identity:
+        return pool
+    made = make()
+    with _lock:
+        pool = _pools.get(alias)
+        if pool is not None and pool.identity == identity:
+            return pool
+        _pools[alias] = made
+    if pool is not None:
+        pool.close()
+    return made
+
+
+def close_pool(using: Using = None) -> None:
+    """Close the pools of all aliases, or of those named by ``using``.
+
+    Idle sessions are closed now, leased ones when they come back.  A pool opens
+    again by itself at the next use.  Call it before ``os.fork()`` if the child
+    should start without the parent's sockets (a fork without it is safe, too),
+    and to pick up new credentials; you do not need it at exit.
+
+    Raises ``ConnectionDoesNotExist`` for an alias that is not in ``DATABASES``.
+    """
+    wanted = aliases_from(using)
+    with _lock:
+        closing = [_pools.pop(alias) for alias in list(_pools) if wanted is None or alias in wanted]
+    for pool in closing:
+        pool.close()
+
+
+_forking = 0
+_collecting = False  # whether the garbage collector ran before the first of these forks
+
+
+def _before_fork() -> None:
+    # A count that goes wrong where two threads fork at the same instant costs the
+    # pause of one of them, and neither a lock nor a collector that stays paused.
+    global _forking, _collecting
+    _forking += 1
+    if gc.isenabled():
+        _collecting = True
+        gc.disable()
+
+
+def _after_fork_in_parent() -> None:
+    global _forking
+    _forking -= 1
+    _resume_collecting()
+
+
+def _resume_collecting() -> None:
+    global _collecting
+    if _collecting and _forking <= 0:
+        _collecting = False
+        gc.enable()
+
+
+def _after_fork_in_child() -> None:
+    """Leave the parent's sessions alone, and start with neither pools nor leases.
+
+    mysqlclient says COM_QUIT when a connection object is closed or collected,
+    over the socket that the parent still uses.  So each inherited socket is
+    replaced by ``/dev/null``, with no network traffic.  No lock is taken: the
+    thread that held it may not exist here.
+    """
+    global _lock, _forking
+    _lock = threading.Lock()
+    try:
+        inherited = dict(_sessions)
+        _neutralise(inherited)
+        _sessions.clear()
+        _pools.clear()
+        if inherited:
+            _forget_leases()
+    finally:
+        _forking = 0
+        _resume_collecting()
+
+
+def _forget_leases() -> None:
+    wrappers: Iterable[Any] = connections.all(initialized_only=True)
+    for wrapper in wrappers:
+        if getattr(wrapper, "uses_mysqlpool", False):
+            wrapper.forget_session()
+
+
+def _neutralise(sessions: dict[Any, _Record | None]) -> None:
+    devnull = os.open(os.devnull, os.O_RDWR)
+    try:
+        for session, record in sessions.items():
+            # A session that is closed already has no socket to lose.
+            with contextlib.suppress(Exception):
+                os.dup2(devnull, session.fileno(), inheritable=False)
+            if record is not None:
+                # So that the finalizer of a lease whose thread is gone does nothing
+                # (sqlalchemy.pool.base._finalize_fairy looks at needs_gc first).
+                record.fairy_ref = None
+    finally:
+        os.close(devnull)
+
+
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)

@@ -1,0 +1,61 @@
+"""Snapshots of the pools of this process. Taking one opens no pool and no session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from . import registry
+
+__all__ = ["PoolStats", "stats"]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """One pool at one moment, and what it has done since it was opened.
+
+    ``in_use`` counts sessions that are leased, being opened or being closed. ``leases`` were
+    served, ``waits`` of them (or of those below) after waiting; ``timeouts`` were not served in
+    time, and ``refused`` were turned away by ``max_waiting``. ``discards`` counts closed sessions
+    by reason. ``reaped`` leases were taken back, because their thread had ended or their handle
+    was lost. SQLAlchemy's own pool classes count nothing: for them all counters are 0.
+    """
+
+    pool_size: int = 0
+    max_overflow: int = 0
+    in_use: int = 0
+    idle: int = 0
+    waiting: int = 0
+    leases: int = 0
+    waits: int = 0
+    timeouts: int = 0
+    refused: int = 0
+    connects: int = 0
+    connect_errors: int = 0
+    discards: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    reaped: int = 0
+
+
+def stats() -> dict[str, PoolStats]:
+    """Return a snapshot of each open pool, by alias."""
+    return {alias: _snapshot(pool) for alias, pool in registry.pools().items()}
+
+
+def _snapshot(pool: Any) -> PoolStats:
+    figures = getattr(pool, "figures", None)
+    if figures is not None:
+        return PoolStats(**figures())
+    return PoolStats(
+        pool_size=_asked(pool, "size"),
+        max_overflow=getattr(pool, "_max_overflow", 0),
+        in_use=_asked(pool, "checkedout"),
+        idle=_asked(pool, "checkedin"),
+    )
+
+
+def _asked(pool: Any, method: str) -> int:
+    # StaticPool and AssertionPool have none of these methods, SingletonThreadPool some.
+    found = getattr(pool, method, None)
+    return found() if found is not None else 0

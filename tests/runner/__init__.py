@@ -1,0 +1,1 @@
+"""Test cases for Django's own runner; tests/test_runner.py runs them."""
