@@ -49,7 +49,7 @@ setup(
         "Django>=5.2",
         "SQLAlchemy>=2.0",
         "mysqlclient>=2.2.1",
-        "concurrent-log-handler>=0.9.24",
+        "concurrent-log-handler>=0.9.30",
     ],
     extras_require={
         "test": TEST,

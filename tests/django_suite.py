@@ -1,0 +1,153 @@
+"""Run Django's own tests on Django's MySQL engine and on ours, and compare.
+
+``python -m tests.django_suite [--gis] [LABEL...]`` takes the tests from the source package of the
+installed Django, runs the labels on both engines against one server, and exits with 1 when a test
+fails on ours that does not fail on Django's, or is skipped on ours only. ``--gis`` compares the two
+GeoDjango engines instead. DJANGO_SUITE_POOL holds OPTIONS["pool"] as JSON:
+``DJANGO_SUITE_POOL='{"lease": "transaction"}'``.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import django
+
+from tests.mariadb import Server, server_from_environment_or_private
+
+ROOT = Path(__file__).parent.parent
+CACHE = ROOT / ".tox" / "django-source"
+LABELS = ("backends", "transactions", "basic")
+GIS_LABELS = ("gis_tests",)
+
+# Test ids that may fail or be skipped on our engine only, each with the reason.
+ALLOWED: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What to run the suite on."""
+
+    name: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the suite ended on one engine: test ids with tracebacks, and with reasons to skip."""
+
+    run: int
+    bad: Mapping[str, str]
+    skipped: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return f"{self.run} tests, {len(self.bad)} failed, {len(self.skipped)} skipped"
+
+
+def fetch_source(version: str) -> Path:
+    """The unpacked source package of a Django version, downloaded by pip once."""
+    source = CACHE / f"django-{version}"
+    if not source.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+            download(version, scratch)
+            (archive,) = Path(scratch).glob("*.tar.gz")
+            with tarfile.open(archive) as opened:
+                opened.extractall(scratch, filter="data")
+            (unpacked,) = (path for path in Path(scratch).iterdir() if path.is_dir())
+            unpacked.rename(source)
+    return source
+
+
+def download(version: str, folder: str) -> None:
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
+    options = ["--no-deps", "--no-binary=:all:", f"--dest={folder}"]
+    subprocess.run([*pip, *options, f"Django=={version}"], check=True)
+
+
+def run_suite(source: Path, engine: Engine, labels: Sequence[str], server: Server) -> Outcome:
+    """Run the labels on one engine. RuntimeError when the run ended without a record."""
+    with tempfile.TemporaryDirectory() as scratch:
+        record = Path(scratch) / "record.json"
+        environ = {
+            **os.environ,
+            **server.environ(),
+            "PYTHONPATH": str(ROOT),
+            "DJANGO_SUITE_ENGINE": engine.name,
+            "DJANGO_SUITE_OPTIONS": json.dumps(engine.options),
+            "DJANGO_SUITE_RECORD": str(record),
+        }
+        settings = "--settings=tests.django_suite_settings"
+        command = [sys.executable, "runtests.py", settings, "--parallel=1", "--noinput", *labels]
+        result = subprocess.run(
+            command, cwd=source / "tests", env=environ, capture_output=True, text=True, check=False
+        )
+        if not record.exists():
+            raise RuntimeError(f"{engine.name} did not finish:\n{result.stdout}\n{result.stderr}")
+        return Outcome(**json.loads(record.read_text(encoding="utf-8")))
+
+
+def differences(django_outcome: Outcome, ours: Outcome) -> dict[str, str]:
+    """Test ids whose end on our engine is worse than on Django's, with what was seen."""
+    worse = {
+        **{id_: why for id_, why in ours.bad.items() if id_ not in django_outcome.bad},
+        **{
+            id_: f"skipped: {why}"
+            for id_, why in ours.skipped.items()
+            if id_ not in django_outcome.skipped
+        },
+    }
+    if ours.run != django_outcome.run:
+        worse["number of tests"] = f"{ours.run} instead of {django_outcome.run}"
+    return {id_: why for id_, why in worse.items() if id_ not in ALLOWED}
+
+
+def engines(gis: bool) -> tuple[Engine, Engine]:
+    """Django's engine and ours, the latter with the pool options of the environment."""
+    options = {"pool": json.loads(os.environ.get("DJANGO_SUITE_POOL", "true"))}
+    if gis:
+        return (
+            Engine("django.contrib.gis.db.backends.mysql", {}),
+            Engine("mysqlpool.backends.gis", options),
+        )
+    return (
+        Engine("django.db.backends.mysql", {}),
+        Engine("mysqlpool.backends.mysqlpool", options),
+    )
+
+
+def report(worse: Mapping[str, str], labels: Sequence[str]) -> None:
+    for id_, why in worse.items():
+        print(f"\n{id_}\n{why}")
+    print(f"\n{len(worse)} differences in {' '.join(labels)}")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run, compare, report; 0 when our engine does as well as Django's."""
+    parser = argparse.ArgumentParser(prog="python -m tests.django_suite")
+    parser.add_argument("labels", nargs="*", metavar="LABEL")
+    parser.add_argument("--gis", action="store_true", help="compare the GeoDjango engines")
+    args = parser.parse_args(arguments)
+    labels = args.labels or (GIS_LABELS if args.gis else LABELS)
+    source = fetch_source(django.__version__)
+    outcomes = []
+    with server_from_environment_or_private() as server:
+        for engine in engines(args.gis):
+            outcome = run_suite(source, engine, labels, server)
+            print(f"Django {django.__version__} on {engine.name}: {outcome}", flush=True)
+            outcomes.append(outcome)
+    worse = differences(*outcomes)
+    report(worse, labels)
+    return 1 if worse else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,147 @@
+"""The demo: what it makes of the server's counters, and a run of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import demo
+import observer as demo_observer
+import pytest
+
+from tests.helpers import HANG
+from tests.mariadb import PrivateServer
+
+ROOT = Path(__file__).parent.parent
+VARIABLES = {
+    "COLUMNS": "100",
+    "DJANGO_SETTINGS_MODULE": "filesite.settings",
+    "PYTHONPATH": str(ROOT),
+}
+COUNTERS = demo_observer.Counters(connects=5, refused=0, statements=1040)
+POOLED = demo.Outcome(demo.POOLED, demo.Summary(1000, 2, 0.5), 5, 4, COUNTERS)
+STOCK = replace(POOLED, engine=demo.STOCK, peak=32, sampled_peak=30)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(300):
+        (tmp_path / str(number)).write_text(str(number))
+    return tmp_path
+
+
+def run_demo(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "example" / "demo.py"), str(folder)],
+        env={**os.environ, **VARIABLES, **environ},
+        capture_output=True,
+        text=True,
+        timeout=4 * HANG,
+    )
+
+
+def rows_of(output: str) -> dict[str, list[str]]:
+    rows = [line.strip("│┃").split("│") for line in output.splitlines() if "│" in line]
+    return {name.strip(): [cell.strip() for cell in cells] for name, *cells in rows}
+
+
+def test_the_demo_ends_with_its_table_and_what_to_paste(folder: Path, observer: Any) -> None:
+    """And it leaves neither a database nor a session."""
+    before = observer.sessions()
+    result = run_demo(folder)
+    assert (result.returncode, result.stderr) == (0, "")
+    rows = rows_of(result.stdout)
+    assert rows["files indexed"] == ["300", "300"]
+    stock, pooled = (int(cell) for cell in rows["peak sessions"])
+    assert stock > 5 >= pooled
+    assert result.stdout.rstrip().endswith(
+        '        "OPTIONS": {"pool": {"pool_size": 5}},\n    }\n}'
+    )
+    assert observer.query("SHOW DATABASES LIKE 'mysqlpool\\_demo\\_%%'") == ()
+    observer.until(lambda: observer.sessions() <= before)
+
+
+def test_the_demo_tells_of_too_many_connections(folder: Path) -> None:
+    """A server for 6 sessions: the observer's and those of the pool."""
+    with PrivateServer(["--max-connections=6"]) as small:
+        result = run_demo(folder, **small.environ())
+    assert result.returncode == 0
+    stock, pooled = rows_of(result.stdout)["files indexed"]
+    assert stock.startswith("Too many connections (")
+    assert pooled == "300"
+
+
+def test_the_demo_wants_a_server_named(folder: Path) -> None:
+    result = run_demo(folder, DATABASE_HOST="")
+    assert result.returncode == 1
+    assert "DATABASE_HOST is not set; run scripts/demo" in result.stderr
+
+
+def test_the_observer_leaves_its_own_statements_out(server: Any, observer: Any) -> None:
+    own = demo_observer.Observer()
+    before = own.counters()
+    own.sessions("mysql")
+    assert own.counters().since(before) == demo_observer.Counters(0, 0, 0)
+    for _ in range(3):
+        observer.query("SELECT 1")
+    assert own.counters().since(before) == demo_observer.Counters(0, 0, 3)
+    own.close()
+
+
+def test_the_observer_leaves_its_own_session_out(server: Any, observer: Any) -> None:
+    own = demo_observer.Observer()
+    own.reset_peak()
+    assert own.peak() == 0
+    with type(observer)(server):
+        assert own.peak() == 1
+    own.close()
+
+
+def test_the_summary_of_index_is_read() -> None:
+    summary = demo.parse_summary("1234 files indexed, 2 skipped, in 0.50 s\n")
+    assert summary == demo.Summary(indexed=1234, skipped=2, seconds=0.5)
+
+
+def test_any_other_summary_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"manage\.py index ended with 'hello'"):
+        demo.parse_summary("hello")
+
+
+def test_a_column_has_the_rates() -> None:
+    assert demo.column_of(POOLED) == {
+        "files indexed": "1,000",
+        "peak sessions": "5",
+        "peak, sampled": "4",
+        "connects": "5",
+        "statements": "1,040",
+        "statements / file": "1.04",
+        "files / second": "2,000",
+    }
+
+
+def test_a_column_of_no_files_has_no_rates() -> None:
+    column = demo.column_of(replace(POOLED, summary=demo.Summary(0, 0, 0.0)))
+    assert column["statements / file"] == column["files / second"] == ""
+
+
+def test_a_failure_that_is_not_the_servers_is_called_so() -> None:
+    assert demo.column_of(replace(STOCK, summary=None))["files indexed"] == "failed"
+
+
+def test_a_peak_within_the_pool_is_right_whatever_the_stock_engine_does() -> None:
+    assert demo.verdict([replace(STOCK, summary=None), POOLED], 5) is None
+
+
+@pytest.mark.parametrize("outcome", [replace(POOLED, peak=6), replace(POOLED, sampled_peak=6)])
+def test_a_peak_above_the_pool_is_wrong(outcome: demo.Outcome) -> None:
+    verdict = demo.verdict([STOCK, outcome], 5)
+    assert verdict == "the server saw more than 5 sessions of mysqlpool.backends.mysqlpool"
+
+
+def test_a_pooled_job_that_fails_is_wrong() -> None:
+    outcome = replace(POOLED, summary=None)
+    assert demo.verdict([STOCK, outcome], 5) == "mysqlpool.backends.mysqlpool failed"
