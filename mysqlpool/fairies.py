@@ -84,6 +84,9 @@ class FairyAliasPool(AliasPool):
         kinds = [make for cls, make in _SEATS.items() if isinstance(self.pool, cls)]
         self._seat = kinds[0] if kinds else None
 
+    def serves(self, identity: object) -> bool:
+        return not self.closed and super().serves(identity)
+
     def lease(self) -> FairyLease | None:
         try:
             fairy = self._seated() if self._seat else self.pool.connect()

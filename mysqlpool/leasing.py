@@ -72,10 +72,10 @@ def _strike_out(alias: str, session: Session) -> None:
     log_event(logger, logging.DEBUG, "session_closed", alias)
 
 
-def end_lease(lease: Lease) -> None:
-    """Give the session back, or discard it when it cannot be brought back to its baseline."""
+def end_lease(lease: Lease, reason: str | None = None) -> None:
+    """Give the session back, or discard it: for ``reason``, or when it cannot be restored."""
     try:
-        reason = lease.session.restore()
+        reason = reason or lease.session.restore()
     except BaseException:
         lease.discard("interrupted")
         raise
@@ -102,6 +102,10 @@ class AliasPool(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.alias!r}: {self.pool.status()}>"
+
+    def serves(self, identity: object) -> bool:
+        """Whether leases for these connection parameters are to be had here."""
+        return self.identity == identity
 
     @abstractmethod
     def lease(self) -> Lease | None:

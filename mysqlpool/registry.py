@@ -3,8 +3,8 @@
 The only module with mutable globals:
 
 ``_pools``
-    alias -> the open AliasPool.  Changed under ``_lock``; read without it, since
-    one ``dict.get`` is atomic and an AliasPool that was closed meanwhile says so.
+    alias -> its AliasPool, which may be closed by now.  Changed under ``_lock``;
+    read without it, since one ``dict.get`` is atomic.
 ``_sessions``
     every open session of this process -> its record in the pool (``None`` for
     one outside any pool).  A strong reference, so that no session is closed by
@@ -50,7 +50,7 @@ _sessions: dict[Any, _Record | None] = {}
 
 def pools() -> dict[str, AliasPool]:
     """The open pools by alias; opens none."""
-    return dict(_pools)
+    return {alias: pool for alias, pool in list(_pools.items()) if pool.serves(pool.identity)}
 
 
 def open_sessions() -> MutableMapping[Any, Any]:
@@ -65,12 +65,12 @@ def pool_for(alias: str, identity: object, make: Callable[[], AliasPool]) -> Ali
     password) is closed, as by :func:`close_pool`, and replaced.
     """
     pool = _pools.get(alias)
-    if pool is not None and pool.identity == identity:
+    if pool is not None and pool.serves(identity):
         return pool
     made = make()
     with _lock:
         pool = _pools.get(alias)
-        if pool is not None and pool.identity == identity:
+        if pool is not None and pool.serves(identity):
             return pool
         _pools[alias] = made
     if pool is not None:
@@ -89,10 +89,9 @@ def close_pool(using: Using = None) -> None:
     Raises ``ConnectionDoesNotExist`` for an alias that is not in ``DATABASES``.
     """
     wanted = aliases_from(using)
-    with _lock:
-        closing = [_pools.pop(alias) for alias in list(_pools) if wanted is None or alias in wanted]
-    for pool in closing:
-        pool.close()
+    for alias, pool in pools().items():
+        if wanted is None or alias in wanted:
+            pool.close()
 
 
 _forking = 0

@@ -27,10 +27,7 @@ from .cursors import LeasedCursor
 __all__ = ["DatabaseWrapper"]
 
 # What a pool depends on: a change of any of these asks for another pool.
-_identity = itemgetter(
-    *("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS"),
-    *("AUTOCOMMIT", "CONN_HEALTH_CHECKS", "CONN_MAX_AGE"),
-)
+_identity = itemgetter("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS", "AUTOCOMMIT")
 
 
 class DatabaseWrapper(mysql.DatabaseWrapper):
@@ -40,6 +37,8 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
     creation_class = DatabaseCreation
 
     _lease: Lease | None = None
+    _discarding: str | None = None  # why the session that is being closed is not to be kept
+    _reusing = False  # while connect() runs: the session was set up by an earlier lease
     _params: dict[str, Any]
     _params_identity: tuple[Any, ...] | None = None
 
@@ -70,6 +69,8 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
             if lease is not None:
                 lease.discard("set-up failed")
             raise
+        finally:
+            self._reusing = False
         if self._lease is not None:
             self._lease.session.settle()
 
@@ -82,6 +83,7 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         while lease is None:
             lease = self._pool(conn_params).lease()
         self._lease = lease
+        self._reusing = lease.session.settled
         return lease.session
 
     def _pool(self, params: dict[str, Any]) -> AliasPool:
@@ -98,8 +100,8 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         )
 
     def init_connection_state(self) -> None:
-        """Set a new session up; one from the pool has it behind it."""
-        if self._lease is None or not self._lease.session.settled:
+        """Set a new session up; one that was leased before has it behind it."""
+        if not self._reusing:
             super().init_connection_state()
 
     @cached_property
@@ -124,9 +126,24 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         session, self.connection = self.connection, None
         with self.wrap_database_errors:
             if lease is not None:
-                end_lease(lease)
+                end_lease(lease, self._discarding)
             elif session is not None:
                 close_session(self.alias, session)
+
+    def is_usable(self) -> bool:
+        usable = self.connection is not None and super().is_usable()
+        if not usable and self._lease is not None:
+            self._lease.session.broken = "not usable"
+        return usable
+
+    def close_if_health_check_failed(self) -> None:
+        """Django's; what it closes is discarded, or the next lease might get it again."""
+        if self.health_check_enabled and not self.health_check_done:
+            self._discarding = "health check failed"
+        try:
+            super().close_if_health_check_failed()
+        finally:
+            self._discarding = None
 
     def forget_session(self) -> None:
         """In a forked child: session, transaction and hooks are the parent's; start afresh."""
