@@ -5,6 +5,7 @@ What it knows it learns by watching the statements that pass through it, and cos
 
 import os
 import select
+import socket
 from math import ceil
 from typing import Any
 
@@ -13,6 +14,7 @@ from MySQLdb import _mysql
 from MySQLdb.connections import Connection
 from sqlalchemy.dialects.mysql.mysqldb import MySQLDialect_mysqldb
 
+from .announcements import Announcements
 from .statements import AsciiClassifier, Classifier
 
 # Their two-byte characters may end in a byte that is a backslash elsewhere (MySQL's manual,
@@ -48,6 +50,9 @@ class Session(Connection):
     settled = False
     """Whether it has a baseline."""
 
+    announcements: Announcements
+    """What receivers of ``connection_created`` sent; empty at first."""
+
     _first = True  # the holder has sent nothing yet
     _begun = False  # a statement said that a transaction begins
     _touched = False  # something was sent since a transaction ended
@@ -55,6 +60,7 @@ class Session(Connection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.announcements = Announcements()
         self._autocommit = self.get_autocommit()
         self._fd = self.fileno()
         self._socket = _identity(self._fd)
@@ -127,10 +133,20 @@ class Session(Connection):
     def readable(self) -> bool:
         """Whether the idle connection was closed by the server, or has bytes nobody asked for.
 
-        Costs one system call and sends nothing. Over TLS, bytes may be a message of the TLS layer
-        and no reason for discarding: there ``check()`` decides.
+        Costs one system call and sends nothing. True means: discard it, unless `has_tls_record`.
         """
         return bool(self._poll.poll(0))
+
+    def has_tls_record(self) -> bool:
+        """Whether what can be read is of TLS, whose messages (a session ticket) kill nobody.
+
+        Then ``check()`` decides. A record begins with a type from 20 to 23, and then 3 (RFC 8446,
+        5.1). A packet without TLS begins with its length, which would be over 768 bytes then: more
+        than any error that a server sends unasked.
+        """
+        with socket.socket(fileno=os.dup(self._fd)) as peeking:
+            start = peeking.recv(2, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        return len(start) == 2 and 20 <= start[0] <= 23 and start[1] == 3
 
     def check(self, timeout: float) -> bool:
         """Whether the server answers within ``timeout`` seconds. Costs one round trip.

@@ -44,8 +44,7 @@ _COMMENT = r"(?: \#[^\n]*+ | --(?=[\x00-\x20]|\Z)[^\n]*+ | /\*(?!M?!)(?:[^*]++|\
 _BLANK = rf"(?: [\x00-\x20]++ | {_COMMENT} )"
 _GAP = rf"{_BLANK}++"
 _OPTIONAL = rf"{_BLANK}*+"
-_LETTER = r"[\w$\x80-\xff]"  # what an identifier without quotes may hold
-_END = rf"(?!{_LETTER})"
+_END = r"(?![\w$\x80-\xff])"  # of a word; an identifier without quotes may hold all of these
 
 # After these, only what is in _TRACE changes the session. EXPLAIN and ANALYZE may be followed by
 # another statement, but only by one that is in this list as well.
@@ -61,25 +60,25 @@ _VERB = rf"""(?:
   | RENAME {_GAP} TABLES?
 ) {_END}"""
 
-# MariaDB's settings for one statement, which the server takes back itself. Not sql_mode, which
-# may change how the rest of the statement is read.
-_SETTING = (
-    rf"(?!sql_mode\b) \w++ {_OPTIONAL} = {_OPTIONAL} (?: [\w.+-]++ | '[^'\\]*+' ) {_OPTIONAL}"
-)
-_FOR_ONE = (
-    rf"(?: SET {_GAP} STATEMENT {_GAP} {_SETTING} (?: , {_OPTIONAL} {_SETTING} )*+ FOR {_GAP} )?+"
-)
+# MariaDB's settings for one statement, which the server takes back itself: those that say how long
+# it may take and how it is executed. Others, such as sql_mode, may change how it is read.
+_NAME = r"""(?: max_statement_time | (?:innodb_)? lock_wait_timeout | optimizer_\w++
+  | (?:sort|join|read|read_rnd)_buffer_size | (?:tmp|max_heap)_table_size )"""
+_VALUE = r"(?: [\w.+-]++ | '[^'\\]*+' )"
+_SETTING = rf"{_NAME} {_OPTIONAL} = {_OPTIONAL} {_VALUE} {_OPTIONAL}"
+_SETTINGS = rf"{_SETTING} (?: , {_OPTIONAL} {_SETTING} )*+"
+_FOR_ONE = rf"(?: SET {_GAP} STATEMENT {_GAP} {_SETTINGS} FOR {_GAP} )?+"
 _HEAD = rf"[\x00-\x20(]*+ (?: {_GAP} [\x00-\x20(]*+ )?+ {_FOR_ONE} {_VERB}"
 
 # What keeps something in the session from within a statement: locks that outlive a transaction,
 # the count of all rows, the place in a log. The name of a function may be quoted like any other.
-_TRACE = rf"""(?: GET_LOCK | SQL_CALC_FOUND_ROWS | AUDIT_LOG_READ
-  | SERVICE_GET_(?:READ|WRITE)_LOCKS | VERSION_TOKENS_LOCK_(?:SHARED|EXCLUSIVE) ) {_END}"""
+_TRACE = r"""(?: GET_LOCK | SQL_CALC_FOUND_ROWS | AUDIT_LOG_READ
+  | SERVICE_GET_(?:READ|WRITE)_LOCKS | VERSION_TOKENS_LOCK_(?:SHARED|EXCLUSIVE) ) (?![\w$])"""
 
 # What tells of an earlier statement. LAST_INSERT_ID with an argument does not.
 _READS = rf"""(?: LAST_INSERT_ID (?= [`"]?+ {_OPTIONAL} \( {_OPTIONAL} \) ) | FOUND_ROWS | ROW_COUNT
   | @@ (?: (?:SESSION|LOCAL) {_OPTIONAL} \. {_OPTIONAL} )?+
-    (?: (?:LAST_)?INSERT_ID | IDENTITY | WARNING_COUNT | ERROR_COUNT ) ) {_END}"""
+    (?: (?:LAST_)?INSERT_ID | IDENTITY | WARNING_COUNT | ERROR_COUNT ) ) (?![\w$])"""
 
 
 def _pieces(words: str, suspicious: str, string: str) -> str:
@@ -87,10 +86,11 @@ def _pieces(words: str, suspicious: str, string: str) -> str:
 
     What none of these matches is in doubt: ``@x``, a colon, a backslash outside of a literal, a
     version comment, an unfinished literal. So are a backslash between double quotes and a square
-    bracket, which mean one thing or another by the SQL modes ANSI_QUOTES and MSSQL.
+    bracket, which mean one thing or another by the SQL modes ANSI_QUOTES and MSSQL, and "--" before
+    a byte that is a blank in some character sets.
     """
     return rf"""(?: {words} | {string} | `(?!{suspicious})[^`]*+` | "(?!{suspicious})[^"\\]*+"
-      | {_COMMENT} | -(?!-[\x00-\x20]) | /(?!\*) )*+"""
+      | {_COMMENT} | -(?!-[\x00-\x20\x7f-\xff]) | /(?!\*) )*+"""
 
 
 # Nearly all that is suspicious has an underscore, and few words outside of quotes have one.
@@ -99,9 +99,7 @@ _QUICK_WORDS = rf"""[^_@:'"`\#\-/;\\[]++ | _(?!{_SOON})
   | @@(?! (?: SESSION \s*+ \. \s*+ | LOCAL \s*+ \. \s*+ )?+ IDENTITY )"""
 _QUICK_NAMES = "(?: GET_L | LAST_INS | SERVICE_GET | AUDIT_LOG | VERSION_TOK | FOUND_R | ROW_C )"
 
-_EXACT_WORDS = (
-    rf"""[^\w$\x80-\xff@:'"`\#\-/;\\[]++ | (?!{_READS}|{_TRACE}) (?: {_LETTER}++ | @@ )"""
-)
+_EXACT_WORDS = rf"""[^\w$@:'"`\#\-/;\\[]++ | (?!{_READS}|{_TRACE}) (?: [\w$]++ | @@ )"""
 _EXACT_NAMES = rf"(?:{_READS}|{_TRACE}) [`\"] {_OPTIONAL} \("
 
 _STOP = _compile(rf"""(?P<next> ; | \Z )

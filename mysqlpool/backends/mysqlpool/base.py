@@ -17,8 +17,10 @@ from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
 from mysqlpool import registry
+from mysqlpool.announcements import Announcements
 from mysqlpool.fairies import FairyAliasPool
 from mysqlpool.leasing import AliasPool, Lease, close_session, copied, end_lease, open_session
+from mysqlpool.session import Session
 from mysqlpool.settings import parse_pool_settings
 
 from .creation import DatabaseCreation
@@ -38,7 +40,9 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
 
     _lease: Lease | None = None
     _discarding: str | None = None  # why the session that is being closed is not to be kept
-    _reusing = False  # while connect() runs: the session was set up by an earlier lease
+    _announced: Announcements | None = None  # while receivers of connection_created run
+    _connecting = False  # connect() runs,
+    _reusing = False  # and the session was set up by an earlier lease
     _params: dict[str, Any]
     _params_identity: tuple[Any, ...] | None = None
 
@@ -62,17 +66,19 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
     @async_unsafe
     def connect(self) -> None:
         """Lease a session and, if it is new, set it up; nothing stays leased when that fails."""
+        self._connecting = True
         try:
             super().connect()
+            if self._lease is not None:
+                self._settle(self._lease.session)
         except BaseException:
             lease, self._lease, self.connection = self._lease, None, None
             if lease is not None:
                 lease.discard("set-up failed")
             raise
         finally:
-            self._reusing = False
-        if self._lease is not None:
-            self._lease.session.settle()
+            self._connecting = self._reusing = False
+            self._announced = None
 
     @async_unsafe
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
@@ -103,6 +109,19 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         """Set a new session up; one that was leased before has it behind it."""
         if not self._reusing:
             super().init_connection_state()
+        if self._connecting and self._lease is not None:
+            # Django sends connection_created next.
+            self._announced = self._lease.session.announcements
+            self._announced.begin()
+
+    def _settle(self, session: Session) -> None:
+        """Take what Django and the receivers sent for the session's baseline."""
+        announced, self._announced = self._announced, None
+        for query, args in announced.to_repeat() if announced else ():
+            with self.cursor() as cursor:
+                cursor.execute(query, args)
+        if not self._reusing or session.dirty:
+            session.settle()
 
     @cached_property
     def mysql_server_data(self) -> dict[str, Any]:

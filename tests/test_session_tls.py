@@ -1,0 +1,135 @@
+"""Is the server there? Over TCP and over TLS 1.3, and when the server is stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mysqlpool.session import Session
+from tests.mariadb import PrivateServer
+
+HANG = 20  # seconds; only proves that something did not hang
+
+
+@pytest.fixture(scope="module")
+def tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServer]:
+    """A server of our own, for we stop it, with a certificate made for the occasion."""
+    directory = tmp_path_factory.mktemp("tls")
+    key, certificate = directory / "key.pem", directory / "certificate.pem"
+    _make_certificate(key, certificate)
+    options = (f"--ssl-key={key}", f"--ssl-cert={certificate}", "--tls-version=TLSv1.3")
+    with PrivateServer(options) as server:
+        yield server
+
+
+def _make_certificate(key: Path, certificate: Path) -> None:
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True, timeout=HANG)
+
+
+@pytest.fixture(params=["TLS", "TCP"])
+def session(request: pytest.FixtureRequest, tls_server: PrivateServer) -> Iterator[Session]:
+    encrypted = request.param == "TLS"
+    with _open(tls_server, encrypted) as session:
+        assert (_cipher(session) != "") == encrypted
+        yield session
+
+
+def _open(server: PrivateServer, encrypted: bool) -> Session:
+    mode = "REQUIRED" if encrypted else "DISABLED"
+    session = Session(
+        host=server.host, port=server.port, user=server.user, autocommit=True, ssl_mode=mode
+    )
+    session.settle()
+    return session
+
+
+def _cipher(session: Session) -> str:
+    (row,) = _run(session, "SHOW STATUS LIKE 'Ssl_cipher'")
+    cipher: str = row[1]
+    return cipher
+
+
+def _run(session: Session, sql: str) -> Any:
+    with contextlib.closing(session.cursor()) as cursor:
+        cursor.execute(sql)
+        return cursor.fetchall()
+
+
+@contextlib.contextmanager
+def _stopped(server: PrivateServer) -> Iterator[None]:
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        os.waitid(os.P_PID, server.pid, os.WSTOPPED)  # until all of its threads have stopped
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+def test_an_idle_session_is_quiet(session: Session) -> None:
+    """TLS 1.3's session tickets have been read by the time the driver is connected."""
+    assert not session.readable()
+    assert _run(session, "SELECT 1") == ((1,),)
+    assert not session.readable()
+
+
+def test_a_check_says_yes_and_can_be_repeated(session: Session) -> None:
+    for _ in range(3):
+        assert session.check(HANG)
+        assert not session.readable()
+        assert _run(session, "SELECT 1") == ((1,),)
+    assert session.restore() is None
+
+
+def test_a_stopped_server_costs_the_timeout_and_no_more(
+    session: Session, tls_server: PrivateServer
+) -> None:
+    with _stopped(tls_server):
+        started = time.monotonic()
+        assert not session.readable()
+        assert not session.check(0.2)
+        assert time.monotonic() - started < HANG
+    assert session.broken == "no answer within 0.2 s"
+    assert session.restore() == session.broken
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_closing_a_session_of_a_stopped_server_does_not_hang(
+    tls_server: PrivateServer, encrypted: bool
+) -> None:
+    session = _open(tls_server, encrypted)
+    with _stopped(tls_server):
+        assert not session.check(0.1)
+        started = time.monotonic()
+        session.close()
+        assert time.monotonic() - started < HANG
+
+
+def test_a_killed_session_is_readable_and_fails_its_check(
+    session: Session, tls_server: PrivateServer
+) -> None:
+    with _open(tls_server, encrypted=False) as other:
+        _run(other, f"KILL {session.thread_id()}")
+    assert session._poll.poll(HANG * 1000)
+    assert session.readable()
+    assert not session.check(HANG)
+
+
+def test_a_late_answer_never_reaches_the_next_statement(
+    session: Session, tls_server: PrivateServer
+) -> None:
+    """The answer to the check arrives after the check gave up: the session is readable, unfit."""
+    with _stopped(tls_server):
+        assert not session.check(0.1)
+    assert session._poll.poll(HANG * 1000)
+    assert session.readable()
+    assert session.restore() is not None
