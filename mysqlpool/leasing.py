@@ -98,6 +98,9 @@ class AliasPool(ABC):
         self.server_data: dict[str, Any] | None = None
         self._server_info: str | None = None
         self._params: dict[str, Any] = copied(dict(params))
+        # An ended session is restored by end_lease(), so SQLAlchemy has nothing to reset.
+        own = {"logging_name": alias, **settings.arguments, "reset_on_return": None}
+        self._arguments: dict[str, Any] = own
         self.pool = self._made()
 
     def __repr__(self) -> str:
@@ -121,23 +124,26 @@ class AliasPool(ABC):
         """Close the idle sessions now, and the leased ones when they come back."""
 
     def _made(self) -> Pool:
-        # An ended session is restored by end_lease(), so SQLAlchemy has nothing to reset.
-        arguments = {"logging_name": self.alias, **self.settings.arguments}
-        arguments["reset_on_return"] = None
         dialect = MySQLDialect_mysqldb(dbapi=MySQLdb)
         creator: Any = self._open
-        pool = self.settings.pool_class(creator, dialect=dialect, **arguments)
+        pool = self.settings.pool_class(creator, dialect=dialect, **self._arguments)
         event.listen(pool, "connect", self._opened)
         event.listen(pool, "close", self._session_closed)
         return pool
 
     def _open(self) -> Session:
-        session = open_session(self.alias, {"connect_timeout": CONNECT_TIMEOUT, **self._params})
+        timeout = {"connect_timeout": self._connect_timeout()}
+        session = open_session(self.alias, {**timeout, **self._params})
+        session.single_use = self.settings.reset == "always"
         info = session.get_server_info()
         # Behind the same address there may be another server since a failover.
         if info != self._server_info:
             self._server_info, self.server_data = info, None
         return session
+
+    def _connect_timeout(self) -> int:
+        """Seconds, for a user who sets none."""
+        return CONNECT_TIMEOUT
 
     def _opened(self, session: Session, record: ConnectionPoolEntry) -> None:
         registry.open_sessions()[session] = record

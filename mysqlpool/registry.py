@@ -34,7 +34,7 @@ from .release import Using, aliases_from
 if TYPE_CHECKING:
     from .leasing import AliasPool
 
-__all__ = ["close_pool", "open_sessions", "pool_for", "pools"]
+__all__ = ["close_pool", "open_sessions", "pool_for", "pools", "serves"]
 
 
 class _Record(Protocol):
@@ -56,6 +56,12 @@ def pools() -> dict[str, AliasPool]:
 def open_sessions() -> MutableMapping[Any, Any]:
     """Where whoever opens a session notes it, and strikes it out after closing it."""
     return _sessions
+
+
+def serves(alias: str, identity: object) -> bool:
+    """Whether a pool is open for these connection parameters."""
+    pool = _pools.get(alias)
+    return pool is not None and pool.serves(identity)
 
 
 def pool_for(alias: str, identity: object, make: Callable[[], AliasPool]) -> AliasPool:

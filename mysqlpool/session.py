@@ -50,6 +50,9 @@ class Session(Connection):
     settled = False
     """Whether it has a baseline."""
 
+    single_use = False
+    """Whether ``restore()`` has it discarded after each holder, whatever that did."""
+
     announcements: Announcements
     """What receivers of ``connection_created`` sent; empty at first."""
 
@@ -107,6 +110,8 @@ class Session(Connection):
             return "not set up"
         if reason := self.broken or self.dirty:
             return reason
+        if self.single_use:
+            return "reset always"
         try:
             self._go_back()
         except MySQLdb.Error as error:
@@ -114,6 +119,8 @@ class Session(Connection):
         return self.broken
 
     def _go_back(self) -> None:
+        if self._first and self.get_autocommit() == self._autocommit:
+            return  # Nothing was sent.
         # After a disconnect while rows were read, the library knows no error any more, but has
         # closed the socket. Its number may belong to another thread's file by now.
         if _identity(self._fd) != self._socket:

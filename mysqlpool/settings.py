@@ -28,7 +28,7 @@ from .rules import RULES, SESSION_DEFAULTS, did_you_mean, refuse, refuse_key, sh
 
 __all__ = ["DEFAULT_POOL_CLASS", "PoolSettings", "parse_pool_settings"]
 
-DEFAULT_POOL_CLASS = "QueuePool"
+DEFAULT_POOL_CLASS = "FairQueuePool"
 
 POOL_CLASSES = {
     "FairQueuePool": "mysqlpool.pool.FairQueuePool",

@@ -56,6 +56,6 @@ def _snapshot(pool: Any) -> PoolStats:
 
 
 def _asked(pool: Any, method: str) -> int:
-    # StaticPool and AssertionPool have none of these methods, SingletonThreadPool some.
-    found = getattr(pool, method, None)
-    return found() if found is not None else 0
+    # StaticPool and AssertionPool have none of these, and SingletonThreadPool's size is a number.
+    found = getattr(pool, method, 0)
+    return int(found() if callable(found) else found)

@@ -18,6 +18,9 @@ os.environ.update(_server.environ())
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 django.setup()
 
+from mysqlpool import close_pool, release_connections  # noqa: E402
+from tests.observer import Observer  # noqa: E402
+
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     _running.__exit__(None, None, None)
@@ -29,19 +32,17 @@ def server() -> Any:
 
 
 @pytest.fixture
-def observer(server: Any) -> Iterator[Any]:
+def observer(server: Any) -> Iterator[Observer]:
     """A connection of its own, outside any pool, that tells what the server sees."""
-    from tests.observer import Observer
-
     with Observer(server) as observer:
         yield observer
 
 
 @pytest.fixture(autouse=True)
-def fresh_pools() -> Iterator[None]:
-    """Each test starts and ends with no pool open and nothing leased by this thread."""
+def fresh_pools(_django_db_marker: None) -> Iterator[None]:
+    """Each test starts and ends with no session open and nothing leased by this thread."""
+    release_connections()
+    close_pool()
     yield
-    from mysqlpool import close_pool, release_connections
-
     release_connections()
     close_pool()

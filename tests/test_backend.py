@@ -19,7 +19,7 @@ from django.db.backends.mysql.base import DatabaseWrapper as StockWrapper
 from django.db.backends.signals import connection_created
 from django.db.utils import ConnectionHandler
 
-from mysqlpool import auto_close_db, close_pool, registry, release_connections
+from mysqlpool import auto_close_db, close_pool, registry, release_connections, stats
 from mysqlpool.errors import PoolError, PoolTimeout
 from mysqlpool.session import Session
 from tests.helpers import HANG, error_of, in_thread, lease_all, leased, run_threads, session_id
@@ -127,6 +127,21 @@ def test_changed_parameters_get_a_pool_of_their_own_and_the_old_one_is_closed(
     assert session_id() not in {first, second}
 
 
+def test_another_database_is_never_served_by_a_session_of_the_first() -> None:
+    """What a test runner does: NAME changes in the settings that all threads share."""
+    with auto_close_db():
+        session_id()
+    other = wrapper("other").settings_dict["NAME"]
+    with mock.patch.dict(wrapper().settings_dict, NAME=other):
+        with auto_close_db(), connection.cursor() as cursor:
+            cursor.execute("SELECT DATABASE()")
+            assert cursor.fetchone() == (other,)
+        with in_thread(auto_close_db(lambda: Row.objects.create(text="there"))):
+            pass
+    assert Row.objects.count() == 0
+    assert Row.objects.using("other").get().text == "there"
+
+
 def test_a_wrong_password_is_an_error_of_the_next_lease_and_the_right_one_works_again() -> None:
     with changed(USER="nobody-there", PASSWORD="wrong-password"):
         with pytest.raises(OperationalError, match=r"1045|1698|nobody") as caught:
@@ -166,7 +181,10 @@ def test_close_pool_closes_idle_sessions_at_once(observer: Any) -> None:
 
 
 def test_persistent_connections_are_refused_with_alias_and_remedy() -> None:
-    with changed(CONN_MAX_AGE=60), pytest.raises(ImproperlyConfigured) as caught:
+    with (
+        changed(CONN_MAX_AGE=60, OPTIONS={"pool": True}),
+        pytest.raises(ImproperlyConfigured) as caught,
+    ):
         session_id()
     assert "Pooling doesn't support persistent connections" in str(caught.value)
     assert "default" in str(caught.value)
@@ -240,19 +258,53 @@ def test_a_static_pool_refuses_a_second_thread_while_the_first_holds() -> None:
         assert result.value == mine
 
 
+def test_a_session_the_server_closed_while_idle_is_not_handed_out(observer: Any) -> None:
+    first = session_id()
+    release_connections()
+    observer.kill(first)
+    with observer.counting("Com_admin_commands", "Connections") as grown:
+        assert session_id() != first
+    assert grown == [0, 1], "no ping was needed to know"
+
+
+def test_a_session_idle_for_long_is_asked_before_it_is_handed_out(observer: Any) -> None:
+    with with_pool(ping_after=0):
+        first = session_id()
+        release_connections()
+        with observer.counting("Questions") as questions:
+            assert session_id() == first
+        assert questions == [2], "the check and the statement"
+
+
+def test_with_reset_always_no_holder_gets_anothers_session() -> None:
+    with with_pool(reset="always"):
+        first = session_id()
+        release_connections()
+        assert session_id() != first
+
+
+def test_a_dirty_session_is_discarded_on_release_and_the_statistics_tell_why() -> None:
+    first = session_id()
+    with connection.cursor() as cursor:
+        cursor.execute("SET @leaked = 1")
+    release_connections()
+    assert session_id() != first
+    assert stats()["default"].discards == {"SET": 1}
+
+
 def test_health_checks_ping_at_every_lease(observer: Any) -> None:
-    with changed(CONN_HEALTH_CHECKS=True):
+    with changed(CONN_HEALTH_CHECKS=True, OPTIONS={"pool": True}):
         lease_all("default")
         release_connections()
-        with observer.counting("Com_admin_commands") as pings:
+        with observer.counting("Questions") as questions:
             for _ in range(5):
                 session_id()
                 release_connections()
-        assert pings == [5]
+        assert questions == [10]
 
 
 def test_a_session_the_server_killed_while_idle_is_replaced_by_health_checks(observer: Any) -> None:
-    with changed(CONN_HEALTH_CHECKS=True):
+    with changed(CONN_HEALTH_CHECKS=True, OPTIONS={"pool": True}):
         first = session_id()
         release_connections()
         observer.kill(first)

@@ -13,13 +13,16 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.mysql import base as mysql
+from django.db.backends.signals import connection_created
 from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
 from mysqlpool import registry
 from mysqlpool.announcements import Announcements
+from mysqlpool.fair import FairAliasPool
 from mysqlpool.fairies import FairyAliasPool
 from mysqlpool.leasing import AliasPool, Lease, close_session, copied, end_lease, open_session
+from mysqlpool.pool import FairQueuePool
 from mysqlpool.session import Session
 from mysqlpool.settings import parse_pool_settings
 
@@ -30,6 +33,8 @@ __all__ = ["DatabaseWrapper"]
 
 # What a pool depends on: a change of any of these asks for another pool.
 _identity = itemgetter("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS", "AUTOCOMMIT")
+# What else a wrapper takes from its settings when it connects.
+_wrapper_settings = itemgetter("CONN_HEALTH_CHECKS", "CONN_MAX_AGE")
 
 
 class DatabaseWrapper(mysql.DatabaseWrapper):
@@ -39,33 +44,60 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
     creation_class = DatabaseCreation
 
     _lease: Lease | None = None
+    _next_lease: Lease | None = None  # taken by connect(), for get_new_connection()
+    _rested = False  # closed in the state that connect() would bring it to
     _discarding: str | None = None  # why the session that is being closed is not to be kept
     _announced: Announcements | None = None  # while receivers of connection_created run
     _connecting = False  # connect() runs,
     _reusing = False  # and the session was set up by an earlier lease
     _params: dict[str, Any]
-    _params_identity: tuple[Any, ...] | None = None
+    _params_identity: tuple[Any, ...] | None = None  # what they were made from
+    _rested_settings: tuple[Any, ...] = ()
 
     def __init__(self, settings_dict: dict[str, Any], alias: str = DEFAULT_DB_ALIAS) -> None:
         super().__init__(settings_dict, alias)
-        if alias != NO_DB_ALIAS and alias not in registry.pools():
+        if alias != NO_DB_ALIAS and not registry.serves(alias, _identity(settings_dict)):
             # Bad input is refused at start, not at the first query.
             parse_pool_settings(alias, settings_dict)
 
     def get_connection_params(self) -> dict[str, Any]:
         """Django's, without the pool's own options; made again only when settings changed."""
-        identity = _identity(self.settings_dict)
-        if identity != self._params_identity:
+        if not self._has_params():
             params: dict[str, Any] = super().get_connection_params()
             params.pop("pool", None)
             # mysqlclient would turn autocommit off and Django on again: two round trips.
             params.setdefault("autocommit", self.settings_dict["AUTOCOMMIT"])
-            self._params, self._params_identity = params, copied(identity)
+            self._params = params
+            self._params_identity = copied(_identity(self.settings_dict))
         return dict(self._params)
 
-    @async_unsafe
+    def _is_rested(self) -> bool:
+        """Whether connect() would change nothing, because nothing changed since close()."""
+        if not self._rested or not self._has_params():
+            return False
+        return bool(self._rested_settings == _wrapper_settings(self.settings_dict))
+
+    def _has_params(self) -> bool:
+        return bool(self._params_identity == _identity(self.settings_dict))
+
     def connect(self) -> None:
-        """Lease a session and, if it is new, set it up; nothing stays leased when that fails."""
+        """Lease a session and, if it is new, set it up; nothing stays leased when that fails.
+
+        Django's ``connect()`` brings the wrapper to the state that it was closed in, where that
+        was outside of a transaction.  So it is called for a wrapper's first lease, for a new
+        session, and where receivers of ``connection_created`` listen; else the lease is enough.
+        """
+        if self._is_rested() and not connection_created.receivers:
+            lease = self._take_lease(self._params)
+            if lease.session.settled:
+                self.connection, self._lease = lease.session, lease
+                self.errors_occurred, self.health_check_done = False, True
+                return
+            self._next_lease = lease
+        self._connect()
+
+    @async_unsafe
+    def _connect(self) -> None:
         self._connecting = True
         try:
             super().connect()
@@ -85,25 +117,27 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         """Lease a session; Django's connections without a database are opened for themselves."""
         if self.alias == NO_DB_ALIAS:
             return open_session(self.alias, conn_params)
-        lease = None
-        while lease is None:
-            lease = self._pool(conn_params).lease()
-        self._lease = lease
+        lease, self._next_lease = self._next_lease, None
+        self._lease = lease = lease or self._take_lease(conn_params)
         self._reusing = lease.session.settled
         return lease.session
 
+    def _take_lease(self, params: dict[str, Any]) -> Lease:
+        while True:
+            lease = self._pool(params).lease()
+            if lease is not None:
+                return lease
+
     def _pool(self, params: dict[str, Any]) -> AliasPool:
-        identity = _identity(self.settings_dict)
         return registry.pool_for(
-            self.alias,
-            identity,
-            lambda: FairyAliasPool(
-                self.alias,
-                copied(identity),
-                params,
-                parse_pool_settings(self.alias, self.settings_dict),
-            ),
+            self.alias, self._params_identity, lambda: self._made_pool(params)
         )
+
+    def _made_pool(self, params: dict[str, Any]) -> AliasPool:
+        settings = parse_pool_settings(self.alias, self.settings_dict)
+        fair = issubclass(settings.pool_class, FairQueuePool)
+        kind = FairAliasPool if fair else FairyAliasPool
+        return kind(self.alias, self._params_identity, params, settings)
 
     def init_connection_state(self) -> None:
         """Set a new session up; one that was leased before has it behind it."""
@@ -143,11 +177,18 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         """End the lease: the session goes back to the pool, or is discarded if it is not clean."""
         lease, self._lease = self._lease, None
         session, self.connection = self.connection, None
-        with self.wrap_database_errors:
-            if lease is not None:
-                end_lease(lease, self._discarding)
-            elif session is not None:
+        if lease is not None:
+            self._rest()
+            end_lease(lease, self._discarding)
+        elif session is not None:
+            with self.wrap_database_errors:
                 close_session(self.alias, session)
+
+    def _rest(self) -> None:
+        """Remember whether the wrapper is left as Django's connect() made it."""
+        settings = self.settings_dict
+        self._rested = not self.in_atomic_block and self.autocommit == settings["AUTOCOMMIT"]
+        self._rested_settings = _wrapper_settings(settings)
 
     def is_usable(self) -> bool:
         usable = self.connection is not None and super().is_usable()
@@ -157,7 +198,7 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
 
     def close_if_health_check_failed(self) -> None:
         """Django's; what it closes is discarded, or the next lease might get it again."""
-        if self.health_check_enabled and not self.health_check_done:
+        if not self.health_check_done:
             self._discarding = "health check failed"
         try:
             super().close_if_health_check_failed()
@@ -166,6 +207,7 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
 
     def forget_session(self) -> None:
         """In a forked child: session, transaction and hooks are the parent's; start afresh."""
-        self._lease = self.connection = None
+        self._lease = self._next_lease = self.connection = None
+        self._rested = False
         self.in_atomic_block = self.needs_rollback = self.closed_in_transaction = False
         self.savepoint_ids, self.atomic_blocks, self.run_on_commit = [], [], []
