@@ -7,7 +7,7 @@ moment.  Importing this package loads neither MySQLdb nor Django's settings.
 
 from .executor import PooledThreadPoolExecutor
 from .registry import close_pool
-from .release import release_connections
+from .release import release_connections, released
 from .scopes import auto_close_db
 from .stats import PoolStats, stats
 
@@ -19,5 +19,6 @@ __all__ = [
     "auto_close_db",
     "close_pool",
     "release_connections",
+    "released",
     "stats",
 ]

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["Announcements"]
+__all__ = ["Announcements", "Said"]
 
 Said = tuple[str, tuple[Any, ...] | None]
 
@@ -28,6 +28,10 @@ class Announcements:
     def __init__(self) -> None:
         self._said: list[Said] = []
         self._next = 0
+
+    @property
+    def said(self) -> Sequence[Said]:
+        return tuple(self._said)
 
     def begin(self) -> None:
         """A lease begins, and its receivers are about to speak."""

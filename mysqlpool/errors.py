@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlalchemy.exc
-from django.db.utils import OperationalError
+from django.db.utils import OperationalError, ProgrammingError
 
 from .holders import Holder
 
-__all__ = ["PoolError", "PoolExhausted", "PoolTimeout", "TooManyWaiters"]
+__all__ = ["PoolError", "PoolExhausted", "PoolTimeout", "SessionStateError", "TooManyWaiters"]
 
 HOLDERS_SHOWN = 10
 
@@ -67,3 +67,18 @@ class TooManyWaiters(PoolExhausted):
 
     def _summary(self) -> str:
         return f"pool {self.alias!r} has {self.waiting} waiters already, which is max_waiting"
+
+
+class SessionStateError(ProgrammingError):
+    """A statement asks for what an earlier one left in the session, which was not this holder's.
+
+    ``LAST_INSERT_ID()``, ``ROW_COUNT()``, ``FOUND_ROWS()``, ``SHOW WARNINGS`` and the like as the
+    first statement of a lease, and with ``lease="transaction"`` a read of a user variable.
+    """
+
+    def __init__(self, reads: str) -> None:
+        super().__init__(
+            f"{reads} tells of an earlier statement, but this is the first one of its lease: the "
+            "answer would come from somebody else's session. Run both statements with one cursor, "
+            "or inside transaction.atomic()."
+        )

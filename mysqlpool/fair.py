@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
-
 from sqlalchemy.pool import Pool
 
 from .leasing import CONNECT_TIMEOUT, AliasPool, Lease
 from .pool import FairQueuePool
-from .session import Session
 
 __all__ = ["FairAliasPool"]
 
@@ -30,8 +27,7 @@ class FairAliasPool(AliasPool):
         self.pool.dispose()
 
     def _made(self) -> Pool:
-        self._always_ping = bool(self._arguments.pop("pre_ping", False))
-        self._arguments["check"] = self._is_fit
+        self._arguments["check"] = self.is_fit
         return super()._made()
 
     def _connect_timeout(self) -> int:
@@ -39,16 +35,3 @@ class FairAliasPool(AliasPool):
         if remaining is None:
             return CONNECT_TIMEOUT
         return max(1, min(CONNECT_TIMEOUT, math.ceil(remaining)))
-
-    def _is_fit(self, session: Any, idle_seconds: float) -> bool:
-        """Whether an idle session is alive, as far as one can tell without a round trip.
-
-        After ``ping_after`` seconds of idleness, and at every lease with
-        CONN_HEALTH_CHECKS, the server is asked, for ``ping_timeout`` seconds.
-        """
-        checked: Session = session
-        if checked.readable():
-            return checked.has_tls_record() and checked.check(self.settings.ping_timeout)
-        if self._always_ping or idle_seconds >= self.settings.ping_after:
-            return checked.check(self.settings.ping_timeout)
-        return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 # Keys of SQLAlchemy's ``info`` on a record.
 FIT = "mysqlpool.fit"
 SEAT = "mysqlpool.seat"
+IDLE_SINCE = "mysqlpool.idle_since"  # monotonic seconds
 
 # Classes that would hand one session to two holders at once, which mysqlclient
 # forbids: what their sessions are told apart by.
@@ -49,6 +51,9 @@ class FairyLease:
         self._owner = owner
         self._fairy: PoolProxiedConnection | None = fairy
         self.session: Session = fairy.dbapi_connection  # type: ignore[assignment]
+
+    def pin(self, reason: str) -> None:
+        """SQLAlchemy's own pools keep no statistics that could tell of it."""
 
     def give_back(self) -> None:
         fairy, self._fairy = self._fairy, None
@@ -146,6 +151,7 @@ class FairyAliasPool(AliasPool):
 
     def _made(self) -> Pool:
         pool = super()._made()
+        event.listen(pool, "checkout", self._checked_out)
         event.listen(pool, "checkin", self._checked_in)
         return pool
 
@@ -157,10 +163,20 @@ class FairyAliasPool(AliasPool):
         self._records.pop(session, None)
         super()._session_closed(session, record)
 
+    def _checked_out(
+        self, session: Session, record: ConnectionPoolEntry, fairy: PoolProxiedConnection
+    ) -> None:
+        """Have SQLAlchemy take another session where an idle one turns out to be dead."""
+        since = record.info.get(IDLE_SINCE)
+        if since is not None and not self.is_fit(session, time.monotonic() - since):
+            log_event(logger, logging.DEBUG, "session_discarded", self.alias, reason="dead")
+            raise sa_exc.DisconnectionError
+
     def _checked_in(self, session: Session | None, record: ConnectionPoolEntry) -> None:
         """Keep what was given back in order; a lease lost to the garbage collector is discarded."""
         info: dict[str, Any] = record.info
         fit, seat = info.pop(FIT, False), info.pop(SEAT, None)
+        info[IDLE_SINCE] = time.monotonic()
         if session is not None and (self.closed or not fit):
             with self._lock:
                 record.invalidate()

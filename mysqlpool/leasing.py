@@ -34,6 +34,8 @@ class Lease(Protocol):
 
     session: Session
 
+    def pin(self, reason: str) -> None: ...
+
     def give_back(self) -> None: ...
 
     def discard(self, reason: str) -> None: ...
@@ -101,6 +103,7 @@ class AliasPool(ABC):
         # An ended session is restored by end_lease(), so SQLAlchemy has nothing to reset.
         own = {"logging_name": alias, **settings.arguments, "reset_on_return": None}
         self._arguments: dict[str, Any] = own
+        self._always_ping = bool(own.pop("pre_ping", False))
         self.pool = self._made()
 
     def __repr__(self) -> str:
@@ -134,12 +137,25 @@ class AliasPool(ABC):
     def _open(self) -> Session:
         timeout = {"connect_timeout": self._connect_timeout()}
         session = open_session(self.alias, {**timeout, **self._params})
+        session.multiplexed = self.settings.lease == "transaction"
         session.single_use = self.settings.reset == "always"
         info = session.get_server_info()
         # Behind the same address there may be another server since a failover.
         if info != self._server_info:
             self._server_info, self.server_data = info, None
         return session
+
+    def is_fit(self, session: Session, idle_seconds: float) -> bool:
+        """Whether an idle session is alive, as far as one can tell without a round trip.
+
+        After ``ping_after`` seconds of idleness, and at every lease with
+        CONN_HEALTH_CHECKS, the server is asked, for ``ping_timeout`` seconds.
+        """
+        if session.readable():
+            return session.has_tls_record() and session.check(self.settings.ping_timeout)
+        if self._always_ping or idle_seconds >= self.settings.ping_after:
+            return session.check(self.settings.ping_timeout)
+        return True
 
     def _connect_timeout(self) -> int:
         """Seconds, for a user who sets none."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
@@ -21,7 +22,7 @@ from .logs import log_event
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-__all__ = ["Using", "aliases_from", "release_connections"]
+__all__ = ["Using", "aliases_from", "release_connections", "released"]
 
 Using = str | Iterable[str] | None
 
@@ -55,6 +56,17 @@ def release_connections(using: Using = None) -> None:
     _report(errors, in_flight)
 
 
+@contextmanager
+def released(using: Using = None) -> Iterator[None]:
+    """For the one slow call in a task: release before the block, as `release_connections` does.
+
+    The task leases again at its next statement; cursors and iterators from before
+    the block are dead.  Inside ``atomic`` this does nothing but log a warning.
+    """
+    release_connections(using)
+    yield
+
+
 def aliases_from(using: Using) -> frozenset[str] | None:
     """The aliases that ``using`` names; ``None`` stands for all there are.
 
@@ -76,7 +88,9 @@ def aliases_from(using: Using) -> frozenset[str] | None:
 
 def _release(connection: BaseDatabaseWrapper) -> BaseException | None:
     """Close one connection; give its error back instead of raising it."""
-    if connection.connection is None or not _is_own(connection):
+    if connection.connection is None and not getattr(connection, "is_suspended", False):
+        return None
+    if not _is_own(connection):
         return None
     if connection.in_atomic_block:
         _log_left_in_atomic(connection)

@@ -167,13 +167,19 @@ RULES: Mapping[str, Rule] = {
     "min_idle": _COUNT,
     "max_waiting": _COUNT,
     "leak_after": _SECONDS_OR_NEVER,
-    # the sessions'
+    # the leases' and the sessions'
+    "lease": Rule('"task" or "transaction"', _one_of("task", "transaction")),
     "reset": Rule('"dirty" or "always"', _one_of("dirty", "always")),
     "ping_after": _SECONDS,
     "ping_timeout": _POSITIVE_SECONDS,
 }
 
-SESSION_DEFAULTS: Mapping[str, Any] = {"reset": "dirty", "ping_after": 30.0, "ping_timeout": 1.0}
+SESSION_DEFAULTS: Mapping[str, Any] = {
+    "lease": "task",
+    "reset": "dirty",
+    "ping_after": 30.0,
+    "ping_timeout": 1.0,
+}
 
 LOG_RULES: Mapping[str, Rule] = {
     "filename": Rule("the path of a file", _is_path, os.fspath),

@@ -15,7 +15,8 @@ from MySQLdb.connections import Connection
 from sqlalchemy.dialects.mysql.mysqldb import MySQLDialect_mysqldb
 
 from .announcements import Announcements
-from .statements import AsciiClassifier, Classifier
+from .errors import SessionStateError
+from .statements import USER_VARIABLE, AsciiClassifier, Classifier, reads_variable
 
 # Their two-byte characters may end in a byte that is a backslash elsewhere (MySQL's manual,
 # "Character Sets and Collations").
@@ -49,6 +50,9 @@ class Session(Connection):
 
     settled = False
     """Whether it has a baseline."""
+
+    multiplexed = False
+    """Whether leases of it end with the statement or the transaction."""
 
     single_use = False
     """Whether ``restore()`` has it discarded after each holder, whatever that did."""
@@ -119,13 +123,13 @@ class Session(Connection):
         return self.broken
 
     def _go_back(self) -> None:
-        if self._first and self.get_autocommit() == self._autocommit:
-            return  # Nothing was sent.
         # After a disconnect while rows were read, the library knows no error any more, but has
         # closed the socket. Its number may belong to another thread's file by now.
         if _identity(self._fd) != self._socket:
             self.broken = "disconnected"
             return
+        if self._first and self.get_autocommit() == self._autocommit:
+            return  # Nothing was sent.
         # Raises 2014 where rows are unread, and asks the server for nothing where all is read.
         if self.next_result() != -1:
             self.broken = "unread results"
@@ -176,16 +180,13 @@ class Session(Connection):
     def query(self, query: bytes | bytearray | str) -> None:
         """Send a statement as the driver does, and note what it does to the session.
 
-        Raises ``ProgrammingError``, and sends nothing, when the first statement of a holder asks
-        for what an earlier one left, such as ``LAST_INSERT_ID()``: it was somebody else's.
+        Raises `SessionStateError`, and sends nothing, when the first statement of a holder asks for
+        what an earlier one left, such as ``LAST_INSERT_ID()``: it was somebody else's.
         """
         sql = query.encode() if isinstance(query, str) else bytes(query)
         dirty, transaction, reads = self._classifier.effect(sql)
-        if reads and self._first:
-            raise MySQLdb.ProgrammingError(
-                f"{reads} tells of an earlier statement, but this is the first one since the "
-                "session was leased. Run both in one lease."
-            )
+        if self._first:
+            self._refuse_former(sql, dirty, reads)
         self._first = False
         self._touched = True
         if dirty:
@@ -199,6 +200,12 @@ class Session(Connection):
             raise
         if transaction is False:
             self._ended()
+
+    def _refuse_former(self, sql: bytes, dirty: str | None, reads: str | None) -> None:
+        if reads:
+            raise SessionStateError(reads)
+        if self.multiplexed and dirty == USER_VARIABLE and reads_variable(sql):
+            raise SessionStateError(USER_VARIABLE)
 
     def commit(self) -> None:
         _mysql.connection.commit(self)

@@ -46,7 +46,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {"pool_size": 10, "max_overflow": 0, "timeout": 30, "recycle": 1800, "use_lifo": True}
 )
 # The backend gives these itself.
-GIVEN = frozenset({"self", "creator", "dialect", "events", "_dispatch"})
+GIVEN = frozenset({"self", "creator", "dialect", "events", "_dispatch", "check", "classify"})
 # AssertionPool takes this one out of its **kw, where no signature shows it.
 HIDDEN: Mapping[type, frozenset[str]] = {
     sqlalchemy.pool.AssertionPool: frozenset({"store_traceback"}),
@@ -66,9 +66,10 @@ class PoolSettings:
     pool_class: type[Pool]
     arguments: Mapping[str, Any]
     pooled: bool
-    reset: str = "dirty"
-    ping_after: float = 30.0
-    ping_timeout: float = 1.0
+    lease: str
+    reset: str
+    ping_after: float
+    ping_timeout: float
 
 
 def parse_pool_settings(alias: str, settings_dict: Mapping[str, Any]) -> PoolSettings:

@@ -76,7 +76,8 @@ _TRACE = r"""(?: GET_LOCK | SQL_CALC_FOUND_ROWS | AUDIT_LOG_READ
   | SERVICE_GET_(?:READ|WRITE)_LOCKS | VERSION_TOKENS_LOCK_(?:SHARED|EXCLUSIVE) ) (?![\w$])"""
 
 # What tells of an earlier statement. LAST_INSERT_ID with an argument does not.
-_READS = rf"""(?: LAST_INSERT_ID (?= [`"]?+ {_OPTIONAL} \( {_OPTIONAL} \) ) | FOUND_ROWS | ROW_COUNT
+_READS = rf"""(?: LAST_INSERT_ID (?= [`"]?+ {_OPTIONAL} \( {_OPTIONAL} \) )
+  | (?: FOUND_ROWS | ROW_COUNT ) (?= [`"]?+ {_OPTIONAL} \( )
   | @@ (?: (?:SESSION|LOCAL) {_OPTIONAL} \. {_OPTIONAL} )?+
     (?: (?:LAST_)?INSERT_ID | IDENTITY | WARNING_COUNT | ERROR_COUNT ) ) (?![\w$])"""
 
@@ -121,6 +122,13 @@ _DIRTY_VERB = _compile(rf"""(?: ALTER | BACKUP | BEGIN | BINLOG | CACHE | CALL |
   | SET | SHUTDOWN | SIGNAL | START | STOP | UNINSTALL | UNLOCK | USE | XA ) {_END}""")
 _LEADING = _compile(rf"(?: [\x00-\x20(;] | {_BLANK} )*+")
 _UNKNOWN = "a statement that was not recognised"
+USER_VARIABLE = "a user variable"
+
+# For reads_variable: literals, which it passes over; the list after INTO; and the rest.
+_LITERAL = _compile(r"""'(?: [^'\\]++ | \\. )*+' | "(?: [^"\\]++ | \\. )*+" """)
+_VARIABLE = r"@ (?: [\w.$]++ | `[^`]*+` )"
+_INTO = _compile(rf"INTO {_GAP} {_VARIABLE} (?: {_OPTIONAL} , {_OPTIONAL} {_VARIABLE} )*+")
+_READ = _compile(rf"(?<![@\w]) {_VARIABLE} {_OPTIONAL} (?! := )")
 
 
 class Classifier:
@@ -197,7 +205,12 @@ def _both(first: Effect, second: Effect) -> Effect:
 def _trace(match: re.Match[bytes]) -> str:
     if match["trace"]:
         return _name(match["trace"])
-    return "a user variable" if match["variable"] else "a version comment"
+    return USER_VARIABLE if match["variable"] else "a version comment"
+
+
+def reads_variable(sql: bytes) -> bool:
+    """Whether a statement with user variables reads one, and does not only assign to them."""
+    return bool(_READ.search(_INTO.sub(b"", _LITERAL.sub(b"''", sql))))
 
 
 def _end(pattern: re.Pattern[bytes], sql: bytes, position: int) -> int:

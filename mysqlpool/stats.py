@@ -19,6 +19,7 @@ class PoolStats:
     ``in_use`` counts sessions that are leased, being opened or being closed. ``leases`` were
     served, ``waits`` of them (or of those below) after waiting; ``timeouts`` were not served in
     time, and ``refused`` were turned away by ``max_waiting``. ``discards`` counts closed sessions
+    by reason, ``pinned`` the leases that ``lease="transaction"`` could not end before the release,
     by reason. ``reaped`` leases were taken back, because their thread had ended or their handle
     was lost. SQLAlchemy's own pool classes count nothing: for them all counters are 0.
     """
@@ -36,11 +37,12 @@ class PoolStats:
     connect_errors: int = 0
     discards: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     reaped: int = 0
+    pinned: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def stats() -> dict[str, PoolStats]:
     """Return a snapshot of each open pool, by alias."""
-    return {alias: _snapshot(pool) for alias, pool in registry.pools().items()}
+    return {alias: _snapshot(open_pool.pool) for alias, open_pool in registry.pools().items()}
 
 
 def _snapshot(pool: Any) -> PoolStats:

@@ -258,17 +258,23 @@ def test_a_static_pool_refuses_a_second_thread_while_the_first_holds() -> None:
         assert result.value == mine
 
 
-def test_a_session_the_server_closed_while_idle_is_not_handed_out(observer: Any) -> None:
-    first = session_id()
-    release_connections()
-    observer.kill(first)
-    with observer.counting("Com_admin_commands", "Connections") as grown:
-        assert session_id() != first
-    assert grown == [0, 1], "no ping was needed to know"
+KEEPING_CLASSES = ["FairQueuePool", "QueuePool", "StaticPool", "SingletonThreadPool"]
 
 
-def test_a_session_idle_for_long_is_asked_before_it_is_handed_out(observer: Any) -> None:
-    with with_pool(ping_after=0):
+@pytest.mark.parametrize("name", KEEPING_CLASSES)
+def test_a_session_the_server_closed_while_idle_is_not_handed_out(name: str, observer: Any) -> None:
+    with with_pool(**{"class": name}):
+        first = session_id()
+        release_connections()
+        observer.kill(first)
+        with observer.counting("Com_admin_commands", "Connections") as grown:
+            assert session_id() != first
+        assert grown == [0, 1], "no ping was needed to know"
+
+
+@pytest.mark.parametrize("name", KEEPING_CLASSES)
+def test_a_session_idle_for_long_is_asked_before_it_is_handed_out(name: str, observer: Any) -> None:
+    with with_pool(**{"class": name, "ping_after": 0}):
         first = session_id()
         release_connections()
         with observer.counting("Questions") as questions:
@@ -284,12 +290,13 @@ def test_with_reset_always_no_holder_gets_anothers_session() -> None:
 
 
 def test_a_dirty_session_is_discarded_on_release_and_the_statistics_tell_why() -> None:
-    first = session_id()
-    with connection.cursor() as cursor:
-        cursor.execute("SET @leaked = 1")
-    release_connections()
-    assert session_id() != first
-    assert stats()["default"].discards == {"SET": 1}
+    with with_pool(pool_size=4):
+        first = session_id()
+        with connection.cursor() as cursor:
+            cursor.execute("SET @leaked = 1")
+        release_connections()
+        assert session_id() != first
+        assert stats()["default"].discards == {"SET": 1}
 
 
 def test_health_checks_ping_at_every_lease(observer: Any) -> None:

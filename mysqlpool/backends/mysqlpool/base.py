@@ -7,6 +7,8 @@ is its baseline: it is sent once per session and stays with it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any
 
@@ -18,7 +20,7 @@ from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
 from mysqlpool import registry
-from mysqlpool.announcements import Announcements
+from mysqlpool.announcements import Announcements, Said
 from mysqlpool.fair import FairAliasPool
 from mysqlpool.fairies import FairyAliasPool
 from mysqlpool.leasing import AliasPool, Lease, close_session, copied, end_lease, open_session
@@ -28,6 +30,7 @@ from mysqlpool.settings import parse_pool_settings
 
 from .creation import DatabaseCreation
 from .cursors import LeasedCursor
+from .multiplexing import Multiplexing
 
 __all__ = ["DatabaseWrapper"]
 
@@ -37,7 +40,7 @@ _identity = itemgetter("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS", "A
 _wrapper_settings = itemgetter("CONN_HEALTH_CHECKS", "CONN_MAX_AGE")
 
 
-class DatabaseWrapper(mysql.DatabaseWrapper):
+class DatabaseWrapper(Multiplexing, mysql.DatabaseWrapper):
     """Django's wrapper, whose connection is a lease on one of the process's sessions."""
 
     uses_mysqlpool = True
@@ -45,6 +48,7 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
 
     _lease: Lease | None = None
     _next_lease: Lease | None = None  # taken by connect(), for get_new_connection()
+    _said: Sequence[Said] = ()  # what receivers told the session of the last connect()
     _rested = False  # closed in the state that connect() would bring it to
     _discarding: str | None = None  # why the session that is being closed is not to be kept
     _announced: Announcements | None = None  # while receivers of connection_created run
@@ -87,22 +91,43 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         was outside of a transaction.  So it is called for a wrapper's first lease, for a new
         session, and where receivers of ``connection_created`` listen; else the lease is enough.
         """
-        if self._is_rested() and not connection_created.receivers:
+        if self._is_rested() and (self._suspended or not connection_created.receivers):
             lease = self._take_lease(self._params)
             if lease.session.settled:
-                self.connection, self._lease = lease.session, lease
-                self.errors_occurred, self.health_check_done = False, True
+                self._resume(lease)
                 return
             self._next_lease = lease
         self._connect()
 
+    def _resume(self, lease: Lease) -> None:
+        suspended, self._suspended = self._suspended, False
+        self.connection, self._lease = lease.session, lease
+        self._cursors = 0
+        self.errors_occurred, self.health_check_done = False, True
+        if suspended and self._said != lease.session.announcements.said:
+            # What receivers told this wrapper's former session holds for this one, too.
+            with self._set_up():
+                self._announced = lease.session.announcements
+                self._announced.begin()
+                for query, args in self._said:
+                    with self.cursor() as cursor:
+                        cursor.execute(query, args)
+                self._settle(lease.session)
+
     @async_unsafe
     def _connect(self) -> None:
-        self._connecting = True
-        try:
+        self._suspended, self._cursors = False, 0
+        with self._set_up():
             super().connect()
             if self._lease is not None:
                 self._settle(self._lease.session)
+
+    @contextmanager
+    def _set_up(self) -> Iterator[None]:
+        """While the session is made ready for this wrapper; nothing stays leased if that fails."""
+        self._connecting = True
+        try:
+            yield
         except BaseException:
             lease, self._lease, self.connection = self._lease, None, None
             if lease is not None:
@@ -119,6 +144,7 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
             return open_session(self.alias, conn_params)
         lease, self._next_lease = self._next_lease, None
         self._lease = lease = lease or self._take_lease(conn_params)
+        self._multiplexes = lease.session.multiplexed
         self._reusing = lease.session.settled
         return lease.session
 
@@ -154,6 +180,7 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         for query, args in announced.to_repeat() if announced else ():
             with self.cursor() as cursor:
                 cursor.execute(query, args)
+        self._said = session.announcements.said
         if not self._reusing or session.dirty:
             session.settle()
 
@@ -171,12 +198,15 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
     def create_cursor(self, name: str | None = None) -> Any:
         if self._lease is None:
             return super().create_cursor(name)
+        if self._multiplexes:
+            return self._counted_cursor()
         return LeasedCursor(self.connection.cursor(), self)
 
     def _close(self) -> None:
         """End the lease: the session goes back to the pool, or is discarded if it is not clean."""
         lease, self._lease = self._lease, None
         session, self.connection = self.connection, None
+        self._suspended = False
         if lease is not None:
             self._rest()
             end_lease(lease, self._discarding)
@@ -208,6 +238,6 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
     def forget_session(self) -> None:
         """In a forked child: session, transaction and hooks are the parent's; start afresh."""
         self._lease = self._next_lease = self.connection = None
-        self._rested = False
+        self._rested = self._suspended = False
         self.in_atomic_block = self.needs_rollback = self.closed_in_transaction = False
         self.savepoint_ids, self.atomic_blocks, self.run_on_commit = [], [], []

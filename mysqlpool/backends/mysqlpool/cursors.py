@@ -32,7 +32,8 @@ class LeasedCursor(mysql.CursorWrapper):
         return self._wrapper._lease is not self._lease
 
     def _refuse_revoked(self) -> None:
-        if self._revoked():
+        # mysqlclient refuses to use a closed cursor itself, with ProgrammingError.
+        if self._revoked() and self.cursor.connection is not None:
             raise InterfaceError(
                 f"This cursor's lease on {self._wrapper.alias!r} has ended, and its session may "
                 "be another thread's by now. Get a new cursor from connection.cursor()."

@@ -1,0 +1,519 @@
+"""FairQueuePool: the SQLAlchemy pool that is first come first served, bounded and self-healing.
+
+What can be decided in a moment is decided under the lock, in `mysqlpool.slots`, whose docstring has
+the state machine and the lock rule. What takes time (connecting, checking, closing, listeners,
+logging) is here, outside of the lock.
+
+An exception at any point of that work, also one that a signal handler raises, gives the slot back.
+One that a signal handler raises in the microsecond of a locked section (in the main thread) is
+repaired from what was written down before it. What is not possible: a second such exception in
+the midst of that repair costs the slot, and so does one that hits the main thread after
+SQLAlchemy's `connect` got its record and before it has made its proxy.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection
+from sqlalchemy.pool.base import PoolResetState
+
+from .errors import PoolExhausted, PoolTimeout, TooManyWaiters
+from .holders import Held, Owner, Sentinel, Where, describe_holders, own_frame
+from .logs import log_event
+from .records import Lease, Record, Request
+from .slots import Limits, Slots, drain
+from .waiting import Waiter
+
+__all__ = ["FairQueuePool", "Lease", "classify_connect_error"]
+
+logger = logging.getLogger(__name__)
+
+# ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED
+# https://mariadb.com/kb/en/mariadb-error-code-reference/
+FULL = frozenset({1040, 1203, 1226})
+
+# recycle is spread over its last 5 %, so that sessions opened together do not all end together.
+JITTER = 0.05
+
+
+def classify_connect_error(error: BaseException) -> str | None:
+    """``"full"`` when the server or the account has all the sessions it may have, else None."""
+    return "full" if error.args and error.args[0] in FULL else None
+
+
+class FairQueuePool(Pool):
+    """A drop-in for ``sqlalchemy.pool.QueuePool`` whose waiters are served in order.
+
+    ``pool_size`` sessions are kept, and ``max_overflow`` more may be open at once; 0 and -1 mean
+    no limit, as in QueuePool. A request ends with `PoolTimeout` after ``timeout`` seconds (None:
+    never) of waiting, checking and connecting. All times are monotonic.
+
+    ``recycle`` is a session's longest life, less up to 5 %; -1 and None mean no end. A session that
+    was idle for ``max_idle`` seconds is closed, down to ``min_idle`` sessions. With ``max_waiting``
+    other waiters a request fails at once with `TooManyWaiters`; 0 means no bound. A lease held for
+    ``leak_after`` seconds is logged, once. All this rides on leases and returns: there is no
+    background thread.
+
+    ``check(session, idle_seconds)`` is asked before an idle session is handed out; False discards
+    it. ``classify(error)`` is asked of a failed connect: ``"full"`` means that a later attempt may
+    succeed, and one is made while the timeout lasts. Every other error goes to the requester at
+    once.
+
+    The limit is this object's: it holds across `dispose` and `reconfigure`. A pool made by
+    `recreate`, as ``Engine.dispose()`` makes one, has a limit of its own.
+    """
+
+    def __init__(
+        self,
+        creator: Callable[..., Any],
+        pool_size: int = 10,
+        max_overflow: int = 0,
+        timeout: float | None = 30.0,
+        use_lifo: bool = True,
+        *,
+        max_idle: float | None = 600.0,
+        min_idle: int = 0,
+        max_waiting: int = 0,
+        leak_after: float | None = None,
+        check: Callable[[Any, float], bool] | None = None,
+        classify: Callable[[BaseException], str | None] = classify_connect_error,
+        recycle: float | None = -1,
+        **kw: Any,
+    ) -> None:
+        self._options: dict[str, Any] = {
+            "pool_size": pool_size,
+            "max_overflow": max_overflow,
+            "timeout": timeout,
+            "use_lifo": use_lifo,
+            "max_idle": max_idle,
+            "min_idle": min_idle,
+            "max_waiting": max_waiting,
+            "leak_after": leak_after,
+            "check": check,
+            "classify": classify,
+            "recycle": recycle,
+        }
+        unlimited = pool_size == 0 or max_overflow == -1
+        limits = Limits(
+            keep=pool_size or math.inf,
+            total=math.inf if unlimited else pool_size + max_overflow,
+            waiting=max_waiting or math.inf,
+            max_idle=math.inf if max_idle is None else max_idle,
+            min_idle=min_idle,
+            leak_after=math.inf if leak_after is None else leak_after,
+        )
+        self.slots = Slots(limits, use_lifo, partial(Record, self))
+        self._size, self._timeout = pool_size, timeout
+        self._max_overflow = -1 if unlimited else max_overflow
+        self._lifetime = math.inf if recycle is None or recycle < 0 else recycle
+        self._check, self._classify = check, classify
+        self._here = threading.local()
+        # SQLAlchemy's own recycling goes by the wall clock.
+        super().__init__(creator, recycle=-1, **kw)
+        self._alias = self._orig_logging_name or f"{id(self):x}"
+
+    def __repr__(self) -> str:
+        slots = self.slots
+        return (
+            f"<FairQueuePool {self._alias!r}: {len(slots.out)} of {slots.limits.total} in use, "
+            f"{len(slots.idle)} idle, {len(slots.waiters)} waiting>"
+        )
+
+    # Leasing
+
+    def lease(self) -> Lease:
+        """Lease a session for this thread, without SQLAlchemy's proxy around it.
+
+        Raises `PoolTimeout`, `TooManyWaiters`, or what the creator, the check or a listener raised.
+        Where somebody listens to ``checkout``, or ``pre_ping`` is on, the lease goes by way of
+        SQLAlchemy's `connect`: such a listener is given its proxy, and may make it try again.
+        """
+        lease = Lease()
+        lease.pool = self
+        if self._pre_ping or self.dispatch.checkout:
+            self._lease_by_proxy(lease)
+        else:
+            self._obtain(lease)
+            assert lease.record is not None
+            lease.session = lease.record.dbapi_connection
+        return lease
+
+    def _lease_by_proxy(self, lease: Lease) -> None:
+        proxy: Any = self.connect()
+        lease.proxy, lease.session = proxy, proxy.dbapi_connection
+        lease.serial = proxy._connection_record.serial
+        lease.record = proxy._connection_record
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        request = Request()  # No handle: SQLAlchemy is about to make its own.
+        self._obtain(request)
+        assert request.record is not None
+        return request.record
+
+    def _obtain(self, lease: Request) -> None:
+        """Give ``lease`` a session that is fit, or raise and leave nothing behind."""
+        try:
+            owner = self._here.owner
+        except AttributeError:
+            owner = self._enrol()
+        frame = own_frame(sys._getframe())
+        where = frame.f_code, frame.f_lasti
+        del frame  # If it were this function's own, it would keep itself and the lease alive.
+        now = monotonic()
+        slots = self.slots
+        if slots.untidy or now >= slots.tidy_at:
+            self._tidy(now)
+        try:
+            if not slots.take(lease, owner, where, now):
+                raise self._exhausted(TooManyWaiters, owner, 0.0)
+            record = lease.record
+            fault = None if record is None else self._fault(record, now)
+            if record is None or fault is not None:
+                self._obtain_slowly(lease, fault, owner, where, now)
+        except BaseException:
+            self._give_up(lease)
+            raise
+
+    def _enrol(self) -> Owner:
+        """Make this thread known to the pool, and have the pool told when it ends."""
+        owner = Owner()
+        self._here.sentinel = Sentinel(owner, self.slots)
+        self._here.owner = owner
+        return owner
+
+    def _obtain_slowly(
+        self, lease: Request, fault: str | None, owner: Owner, where: Where, since: float
+    ) -> None:
+        """Wait, discard what is not fit, and connect, until it is done or the time is over."""
+        deadline = math.inf if self._timeout is None else since + self._timeout
+        error: Exception | None = None
+        while True:
+            if lease.waiter is not None:
+                self._wait(lease, lease.waiter, deadline, error)
+                fault = self._fault(lease.record, monotonic(), idle=False)
+            record = lease.record
+            assert record is not None
+            if fault is None:
+                break
+            if record.dbapi_connection is not None:
+                self._close(record, fault, invalidate=fault == "dead")
+                if self.slots.swap(lease, monotonic()):
+                    fault = self._fault(lease.record, monotonic())
+                    continue
+            error = self._connect(record, owner, deadline)
+            if error is None:
+                break
+            self.slots.back_off(lease, Waiter(owner, where, since), monotonic())
+
+    def _fault(self, record: Record | None, now: float, *, idle: bool = True) -> str | None:
+        """Why the session of a record cannot serve its next holder, if it cannot."""
+        assert record is not None
+        session = record.dbapi_connection
+        if session is None:
+            return "none"
+        if now >= record.expires:
+            return record.reason or "expired"
+        if record.generation != self.slots.generation:
+            return "disposed"
+        if idle and self._check is not None and not self._check(session, now - record.idle_since):
+            return "dead"
+        return None
+
+    def _wait(
+        self, lease: Request, waiter: Waiter, deadline: float, cause: Exception | None
+    ) -> None:
+        """Wait until served. The time ends it only while it was not: then `PoolTimeout`."""
+        slots = self.slots
+        while waiter.record is None:
+            now = monotonic()
+            if slots.untidy or now >= slots.look_at():
+                self._tidy(now)
+            elif now < deadline:
+                waiter.park(min(deadline, slots.look_at()) - now)
+            else:
+                self._time_out(lease, waiter, now, cause)
+        lease.serial = waiter.serial
+        lease.record = waiter.record
+        lease.waiter = None
+
+    def _time_out(
+        self, lease: Request, waiter: Waiter, now: float, cause: Exception | None
+    ) -> None:
+        with self.slots.section():
+            if not self.slots.withdraw(waiter):
+                return  # Served at the very last moment.
+            lease.waiter = None
+            self.slots.tally["timeouts"] += 1
+        raise self._exhausted(PoolTimeout, waiter.owner, now - waiter.since) from cause
+
+    def _exhausted(self, kind: type[PoolExhausted], owner: Owner, seconds: float) -> PoolExhausted:
+        slots = self.slots
+        with slots.section():
+            held = slots.held(monotonic())
+            waiting = [waiter.owner for waiter in slots.waiters]
+            in_use = len(slots.out)
+        return kind(
+            self._alias,
+            limit=slots.limits.total,
+            in_use=in_use,
+            waiting=len(waiting),
+            seconds=seconds,
+            holders=describe_holders(held, [owner, *waiting]),
+        )
+
+    def _give_up(self, lease: Request) -> None:
+        """Undo what was done for a request that ends in an exception."""
+        waiter, lease.waiter = lease.waiter, None
+        record, lease.record = lease.record, None
+        if record is not None:
+            self.slots.count("unserved")
+            self.rescue(record, lease.serial)
+        elif waiter is not None:
+            with self.slots.section():
+                self.slots.withdraw(waiter)
+            if waiter.record is not None:
+                self.slots.count("unserved")
+                self.give_back(waiter.record, waiter.serial)
+
+    # Connecting and closing
+
+    def _should_wrap_creator(self, creator: Any) -> Any:
+        return partial(self._open, super()._should_wrap_creator(creator))
+
+    def _open(self, make: Callable[[Record], Any], record: Record) -> Any:
+        """Open a session. SQLAlchemy calls it for a record; all of this pool's begin here."""
+        record.generation, record.reason = self.slots.generation, None
+        try:
+            session = make(record)
+        except BaseException as error:
+            self.slots.connected(monotonic(), error, full=self._classify(error) == "full")
+            raise
+        now = monotonic()
+        record.expires = now + self._lifetime * random.uniform(1 - JITTER, 1)
+        self.slots.connected(now, None)
+        return session
+
+    def _connect(self, record: Record, owner: Owner, deadline: float) -> Exception | None:
+        """Open the record's session; return the error if the server is full, raise all others."""
+        owner.deadline = deadline
+        try:
+            record.get_connection()
+        except Exception as error:
+            if record.dbapi_connection is None and self._classify(error) == "full":
+                return error
+            raise
+        finally:
+            owner.deadline = None
+        return None
+
+    def remaining(self) -> float | None:
+        """Seconds left to this thread's present request for a lease, at least 0.
+
+        For the creator, so that it connects with a timeout that keeps the pool's. None outside of
+        such a request, and when the pool has no timeout. A session that took longer to connect is
+        handed out all the same: it is there, and to close it would help nobody.
+        """
+        owner: Owner | None = getattr(self._here, "owner", None)
+        if owner is None or owner.deadline is None or owner.deadline == math.inf:
+            return None
+        return max(0.0, owner.deadline - monotonic())
+
+    def _close(self, record: Record, reason: str, *, invalidate: bool = False) -> None:
+        """Close a record's session, whatever listeners do; the slot stays."""
+        try:
+            if invalidate:
+                record.invalidate()
+            else:
+                record.close()
+        finally:
+            session, record.dbapi_connection = record.dbapi_connection, None
+            try:
+                if session is not None:  # A listener raised before it was closed.
+                    self._close_connection(session)
+            finally:
+                self.slots.count_discard(reason)
+
+    def _retire(self, record: Record, reason: str) -> None:
+        """Close the session of a claimed record, and free its slot whatever happens."""
+        try:
+            if record.dbapi_connection is not None:
+                self._close(record, reason)
+        finally:
+            self.slots.free(record, monotonic())
+
+    # Returning
+
+    def give_back(self, record: Record, serial: int) -> None:
+        """End a lease by putting its session back. What `Lease.give_back` and SQLAlchemy call."""
+        try:
+            now = monotonic()
+            reason = self.slots.put(record, serial, now)
+            if reason is not None:
+                self._retire(record, reason)
+            if self.slots.untidy or now >= self.slots.tidy_at:
+                self._tidy(now)
+        except BaseException:
+            self.rescue(record, serial)
+            raise
+
+    def announce_return(self, record: Record, serial: int) -> None:
+        """Tell listeners of ``reset`` and ``checkin``, as SQLAlchemy does before a return."""
+        session = record.dbapi_connection
+        try:
+            if self.dispatch.reset:
+                state = PoolResetState(
+                    transaction_was_reset=True, terminate_only=False, asyncio_safe=True
+                )
+                self.dispatch.reset(session, record, state)
+            self.dispatch.checkin(session, record)
+        except BaseException:
+            self.rescue(record, serial)
+            raise
+
+    def discard(self, record: Record, serial: int, reason: str) -> None:
+        """End a lease by closing its session. What `Lease.discard` calls."""
+        if not self.slots.claim(record, serial, reason):
+            return
+        try:
+            self._close(record, reason, invalidate=True)
+            if self.dispatch.checkin:
+                self.dispatch.checkin(None, record)
+        finally:
+            self.slots.free(record, monotonic())
+
+    def rescue(self, record: Record, serial: int) -> None:
+        """Close a session whose lease or return was interrupted, unless it has a holder again."""
+        if self.slots.repair(record, serial):
+            self._retire(record, "interrupted")
+
+    def _do_return_conn(self, record: Record) -> None:  # type: ignore[override]
+        if record.dbapi_connection is None:  # Invalidated, or detached and not the pool's any more.
+            record.expires = -math.inf
+        self.give_back(record, record.serial)
+
+    def _invalidate(
+        self,
+        connection: PoolProxiedConnection,
+        exception: BaseException | None = None,
+        _checkin: bool = True,
+    ) -> None:
+        """Have all sessions replaced that were opened in this one's generation: SQLAlchemy's call.
+
+        SQLAlchemy's own compares wall-clock times.
+        """
+        record = getattr(connection, "_connection_record", None)
+        if record is None or record.generation == self.slots.generation:
+            self.slots.renew()
+        if _checkin and getattr(connection, "is_valid", False):
+            connection.invalidate(exception)
+
+    # Looking after
+
+    def _tidy(self, now: float) -> None:
+        """Do what finalizers asked for and what has come due, and serve whom that helps.
+
+        An error of a close listener here is not the present caller's: it is logged.
+        """
+        slots = self.slots
+        found = slots.collect(now)
+        if found is None:
+            return
+        try:
+            for held, reason in found.reaped:
+                self._report("lease_reaped", held, reason=reason)
+            for held in found.leaked:
+                self._report("lease_leaked", held)
+            for record, serial, why in drain(slots.deferred):
+                self.give_back(record, serial) if why is None else self.discard(record, serial, why)
+            for record, why in drain(slots.closing):
+                self._retire_logged(record, why)
+        finally:
+            if slots.closing or slots.deferred:
+                slots.untidy = True
+
+    def _retire_logged(self, record: Record, reason: str) -> None:
+        try:
+            self._retire(record, reason)
+        except Exception:
+            log_event(
+                logger, logging.ERROR, "close_failed", self._alias, exc_info=True, reason=reason
+            )
+
+    def _report(self, event: str, held: Held, **fields: Any) -> None:
+        holder = describe_holders([held], ())[0]
+        log_event(
+            logger,
+            logging.WARNING,
+            event,
+            self._alias,
+            holder=holder.thread_name,
+            held_seconds=round(holder.held_seconds, 3),
+            leased_at=holder.leased_at,
+            location=holder.location,
+            **fields,
+        )
+
+    # What QueuePool has
+
+    def dispose(self) -> None:
+        """Close idle sessions now, and leased ones when they come back; the pool stays usable.
+
+        All of them count until they are closed, so the limit holds meanwhile.
+        """
+        self.slots.renew()
+        self._tidy(monotonic())
+        self.logger.info("Pool disposed. %s", self.status())
+
+    def reconfigure(self, creator: Callable[..., Any]) -> None:
+        """Open sessions with another creator from now on, and dispose of those there are."""
+        self._creator = creator
+        self.dispose()
+
+    def recreate(self) -> FairQueuePool:
+        """Return a new, empty pool with the same arguments and listeners."""
+        self.logger.info("Pool recreating")
+        return self.__class__(
+            self._creator,
+            **self._options,
+            pre_ping=self._pre_ping,
+            echo=self.echo,
+            logging_name=self._orig_logging_name,
+            reset_on_return=self._reset_on_return,
+            _dispatch=self.dispatch,
+            dialect=self._dialect,
+        )
+
+    def size(self) -> int:
+        return self._size
+
+    def timeout(self) -> float | None:
+        return self._timeout
+
+    def checkedin(self) -> int:
+        return len(self.slots.idle)
+
+    def checkedout(self) -> int:
+        return len(self.slots.out)
+
+    def overflow(self) -> int:
+        return self.checkedin() + self.checkedout() - self._size if self._size else 0
+
+    def status(self) -> str:
+        return (
+            f"Pool size: {self.size()}  Connections in pool: {self.checkedin()} "
+            f"Current Overflow: {self.overflow()} Current Checked out "
+            f"connections: {self.checkedout()}"
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """The fields of `mysqlpool.stats.PoolStats`, of one moment."""
+        return {"pool_size": self._size, "max_overflow": self._max_overflow, **self.slots.figures()}

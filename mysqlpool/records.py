@@ -1,0 +1,168 @@
+"""Record and Lease: a slot of the pool, and a holder's handle on it.
+
+Everything that leans on SQLAlchemy's private `_ConnectionRecord` is here and in the overridden
+methods of `mysqlpool.pool`; it is the same in 2.0.0 and 2.1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.pool.base import _ConnectionRecord
+
+if TYPE_CHECKING:
+    from .holders import Where
+    from .pool import FairQueuePool
+    from .waiting import Waiter
+
+__all__ = ["Lease", "Record", "Request"]
+
+
+class Record(_ConnectionRecord):
+    """A slot: with a session, or (while its holder has yet to connect) without.
+
+    The pool's lock guards all fields but ``lost`` and ``reason``. Times are monotonic seconds.
+    """
+
+    __slots__ = (
+        "expires",  # when its session is too old; -inf for one that was invalidated
+        "generation",  # the pool's when its session was opened
+        "idle_since",
+        "lost",  # the serial of a lease whose handle was garbage-collected
+        "pinned",  # the serial of a lease that had to stay with its holder, and why
+        "pool",
+        "reason",  # why it was invalidated
+        "serial",  # of its present lease; 0 when it has none
+        "since",  # when that lease began
+        "where",  # and where in the application
+    )
+
+    where: Where
+
+    def __init__(self, pool: FairQueuePool) -> None:
+        super().__init__(pool, connect=False)
+        self.pool = pool
+        self.generation = -1
+        self.serial = self.lost = 0
+        self.expires = -math.inf
+        self.since = self.idle_since = 0.0
+        self.reason: str | None = None
+        self.pinned: tuple[int, str | None] = (0, None)
+
+    def invalidate(self, e: BaseException | None = None, soft: bool = False) -> None:
+        """As SQLAlchemy does it. What was invalidated softly is closed when it comes back.
+
+        The slot is freed here when that fails, and when the reason is not an Exception: SQLAlchemy
+        2.0.0 never checks such a record in. Where a newer version does, it finds nothing to do.
+        """
+        self.expires = -math.inf
+        serial = self.serial
+        try:
+            super().invalidate(e, soft)
+        except BaseException:
+            self._take_back(serial)
+            raise
+        if e is not None and not isinstance(e, Exception):
+            self._take_back(serial)
+
+    def _take_back(self, serial: int) -> None:
+        # The proxy's finalizer looks at fairy_ref; 2.0.0's would stumble over the closed session.
+        self.fairy_ref = None
+        self.pool.rescue(self, serial)
+
+    def checkin(self, _fairy_was_created: bool = True) -> None:
+        """As SQLAlchemy does it, without losing the slot when a listener raises."""
+        serial = self.serial
+        if not serial:  # Taken back already: by invalidate(), or because its thread had ended.
+            if self.pool.dispatch.checkin:
+                self.pool.dispatch.checkin(None, self)
+            return
+        try:
+            super().checkin(_fairy_was_created)
+        except BaseException:
+            self.pool.rescue(self, serial)
+            raise
+
+    def _checkin_failed(self, err: BaseException, _fairy_was_created: bool = True) -> None:
+        serial = self.serial
+        try:
+            super()._checkin_failed(err, _fairy_was_created)
+        except BaseException:
+            self.pool.rescue(self, serial)
+            raise
+
+
+class Request:
+    """What is being done for one request for a lease: it gets a record, or waits."""
+
+    # Class attributes as defaults cost no call at each lease, as an __init__ would.
+    record: Record | None = None
+    serial = 0
+    waiter: Waiter | None = None
+
+
+class Lease(Request):
+    """A session out of the pool, until it is given back or discarded.
+
+    Only the first of these ends it; whatever comes later does nothing, from whichever thread, and
+    also when the pool took the session back because the holder's thread had ended. A handle that
+    is dropped without either is found by the pool, which then discards the session: nobody knows
+    what state it was left in.
+    """
+
+    pool: FairQueuePool
+
+    session: Any = None
+    """The DBAPI connection."""
+
+    proxy: PoolProxiedConnection | None = None
+    """SQLAlchemy's, where its listeners want one."""
+
+    def pin(self, reason: str) -> None:
+        """Note why this lease stays with its holder until the release. Counted once a lease."""
+        record = self.record
+        if record is not None and record.pinned[0] != self.serial:
+            record.pinned = self.serial, reason
+            self.pool.slots.count_pinned(reason)
+
+    def give_back(self) -> None:
+        """Put the session back. Whoever does that has reset it before: nothing is sent.
+
+        An exception of a listener passes through, after the session has been discarded.
+        """
+        record = self.record
+        if record is None:
+            return
+        if self.proxy is not None:
+            self.proxy.close()
+        else:
+            dispatch = self.pool.dispatch
+            if dispatch.reset or dispatch.checkin:
+                self.pool.announce_return(record, self.serial)
+            self.pool.give_back(record, self.serial)
+        self.record = None
+
+    def discard(self, reason: str) -> None:
+        """Close the session instead of putting it back. ``reason`` is counted in the statistics."""
+        record = self.record
+        if record is None:
+            return
+        if self.proxy is not None:
+            record.reason = reason
+            self.proxy.invalidate()
+        else:
+            self.pool.discard(record, self.serial, reason)
+        self.record = None
+
+    def __del__(self) -> None:
+        # May run at any bytecode of any thread, under any lock, and in a forked child: so it
+        # leaves a note and wakes somebody, and takes no lock.
+        record = self.record
+        if record is not None:
+            if self.proxy is not None:  # SQLAlchemy's finalizer gives the record back.
+                record.expires, record.reason = -math.inf, "lost"
+                return
+            record.lost = self.serial
+            self.pool.slots.alarm()
