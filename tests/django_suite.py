@@ -47,6 +47,8 @@ ALLOWED: dict[str, dict[str, str]] = {
     "transaction": {
         f"{_HEALTH_CHECKS}.test_health_checks_enabled": _BETWEEN_STATEMENTS,
         f"{_HEALTH_CHECKS}.test_set_autocommit_health_checks_enabled": _BETWEEN_STATEMENTS,
+        "test_utils.tests.AssertNumQueriesUponConnectionTests"
+        ".test_ignores_connection_configuration_queries": _BETWEEN_STATEMENTS,
         f"{_THREADS}.test_default_connection_thread_local": _BETWEEN_STATEMENTS,
     },
 }
