@@ -199,7 +199,7 @@ given = {
     **settings.DATABASES["default"].get("OPTIONS", {}).get("pool", {}),
 }
 pool = registry.pools()["default"]
-assert given.items() <= dict(pool.settings.arguments).items()
+assert given.items() <= {**pool.settings.arguments, "lease": lease}.items()
 name = getattr(settings, "MYSQLPOOL_BACKEND", type(pool.pool).__name__)
 assert type(pool.pool).__name__ == name
 
