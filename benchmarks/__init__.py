@@ -1,0 +1,1 @@
+"""Benchmarks of mysqlpool, side by side with its peers: ``python -m benchmarks --help``."""

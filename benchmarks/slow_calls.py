@@ -1,0 +1,334 @@
+"""Threads that wait for something else between two queries, on a few sessions.
+
+Each task is a query, a wait, a query; then the thread gives back what it holds. All contenders
+work on one server, in turns; each starts with no session, and its threads do one task without a
+wait before the clock runs. "Ideal" is a thread that waits for nothing but its two round trips.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import django
+import MySQLdb
+from django.conf import settings
+from django.db import connections
+from rich.console import Console
+from rich.table import Table
+
+from mysqlpool import close_pool, release_connections
+from tests.mariadb import Server, server_from_environment_or_private
+
+STOCK = "django.db.backends.mysql"
+PEER = "dj_db_conn_pool.backends.mysql"
+OURS = "mysqlpool.backends.mysqlpool"
+
+SESSIONS = 10
+PATIENCE = 600  # seconds; a pool's timeout that no thread reaches, however unfair its turns are
+
+TRANSACTION, TASK, PEER_NAME = "ours, transaction", "ours, task", "django-db-connection-pool"
+CLOSED, HELD = "Django, CONN_MAX_AGE=0", "Django, CONN_MAX_AGE=None"
+
+# Where the targets are looked at: threads, milliseconds of the wait
+TARGET = (64, 50)
+PEER_FACTOR, P99_FACTOR, BUSY_FACTOR = 4.0, 2.0, 1.25
+
+Load = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to have connections: what a thread does at a task's end, and how all are closed."""
+
+    name: str
+    alias: str
+    release: Callable[[], object]
+    close: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Tasks a second, milliseconds a task, and the most sessions the server had at once."""
+
+    throughput: float
+    p50: float
+    p99: float
+    sessions: float
+
+
+class Watch:
+    """A connection of its own that asks the server how many sessions there were."""
+
+    def __init__(self, server: Server) -> None:
+        self.connection = MySQLdb.connect(
+            host=server.host, port=server.port, user=server.user, password=server.password
+        )
+
+    def query(self, sql: str) -> tuple[tuple[Any, ...], ...]:
+        cursor = self.connection.cursor()
+        cursor.execute(sql)
+        rows: tuple[tuple[Any, ...], ...] = cursor.fetchall()
+        cursor.close()
+        return rows
+
+    def status(self, name: str) -> int:
+        return int(self.query(f"SHOW GLOBAL STATUS LIKE '{name}'")[0][1])
+
+    def start(self) -> None:
+        """Begin to count, as soon as the server has closed what others left."""
+        deadline = time.monotonic() + 30
+        while self.status("Threads_connected") > 1:
+            if time.monotonic() > deadline:
+                raise RuntimeError("somebody else uses this server: its figures would be wrong")
+            time.sleep(0.01)
+        self.query("FLUSH STATUS")
+
+    def peak(self) -> int:
+        """The most sessions at once since ``start()``, without this one."""
+        return self.status("Max_used_connections") - 1
+
+    def round_trip(self, count: int = 500) -> float:
+        """Seconds that a query takes: the median."""
+        times = []
+        for _ in range(count):
+            started = time.perf_counter()
+            self.query("SELECT 1")
+            times.append(time.perf_counter() - started)
+        return statistics.median(times)
+
+
+def configure(server: Server) -> None:
+    database = {
+        "HOST": server.host,
+        "PORT": server.port,
+        "USER": server.user,
+        "PASSWORD": server.password,
+        "NAME": server.name,
+    }
+    sizes = {"pool_size": SESSIONS, "max_overflow": 0, "timeout": PATIENCE}
+    ours = {**database, "ENGINE": OURS}
+    databases = {
+        "default": {},
+        "transaction": {**ours, "OPTIONS": {"pool": {**sizes, "lease": "transaction"}}},
+        "task": {**ours, "OPTIONS": {"pool": {**sizes, "lease": "task"}}},
+        "peer": {
+            **database,
+            "ENGINE": PEER,
+            "POOL_OPTIONS": {name.upper(): value for name, value in sizes.items()},
+        },
+        "closed": {**database, "ENGINE": STOCK, "CONN_MAX_AGE": 0},
+        "held": {**database, "ENGINE": STOCK, "CONN_MAX_AGE": None},
+    }
+    settings.configure(USE_TZ=True, DATABASES=databases)
+    django.setup()
+
+
+def contenders() -> dict[str, Contender]:
+    """All of them, by name, in the order in which they take turns."""
+    ours = [
+        Contender(name, alias, release_connections, lambda alias=alias: close_pool(alias))
+        for name, alias in [(TRANSACTION, "transaction"), (TASK, "task")]
+    ]
+    others = [
+        Contender(PEER_NAME, "peer", lambda: connections["peer"].close(), dispose_peers_pool),
+        # What Django does at the end of a request
+        Contender(CLOSED, "closed", end_request("closed"), lambda: None),
+        Contender(HELD, "held", end_request("held"), lambda: None),
+    ]
+    return {contender.name: contender for contender in [*ours, *others]}
+
+
+def end_request(alias: str) -> Callable[[], object]:
+    return lambda: connections[alias].close_if_unusable_or_obsolete()
+
+
+def dispose_peers_pool() -> None:
+    from dj_db_conn_pool.core import pool_container
+
+    pool_container.dispose()
+
+
+def query(alias: str) -> None:
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT 1")
+        cursor.fetchone()
+
+
+class Run:
+    """One contender under one load: the threads, and the seconds that each task took."""
+
+    def __init__(self, contender: Contender, load: Load) -> None:
+        threads, wait = load
+        self.contender = contender
+        self.wait = wait / 1000
+        self.barrier = threading.Barrier(threads + 1)
+        self.over = threading.Event()
+        self.times: list[list[float]] = [[] for _ in range(threads)]
+        self.errors: list[BaseException] = []
+        self.workers = [threading.Thread(target=self.work, args=(mine,)) for mine in self.times]
+
+    def measure(self, seconds: float) -> tuple[list[float], float]:
+        """Run for about that long; return the tasks' seconds, sorted, and how long it took."""
+        for worker in self.workers:
+            worker.start()
+        self.barrier.wait()
+        begun = time.perf_counter()
+        time.sleep(seconds)
+        self.over.set()
+        for worker in self.workers:
+            worker.join()
+        took = time.perf_counter() - begun
+        if self.errors:
+            raise self.errors[0]
+        return sorted(one for mine in self.times for one in mine), took
+
+    def work(self, mine: list[float]) -> None:
+        try:
+            self.task(0)
+            self.barrier.wait()
+            while not self.over.is_set():
+                begun = time.perf_counter()
+                self.task(self.wait)
+                mine.append(time.perf_counter() - begun)
+        except BaseException as error:
+            self.errors.append(error)
+            self.barrier.abort()
+        finally:
+            connections.close_all()
+
+    def task(self, wait: float) -> None:
+        query(self.contender.alias)
+        time.sleep(wait)
+        query(self.contender.alias)
+        self.contender.release()
+
+
+def measured(contender: Contender, load: Load, seconds: float, watch: Watch) -> Result:
+    watch.start()
+    times, took = Run(contender, load).measure(seconds)
+    sessions = watch.peak()
+    contender.close()
+    p50, p99 = (times[len(times) * percent // 100] * 1000 for percent in (50, 99))
+    return Result(len(times) / took, p50, p99, sessions)
+
+
+def ideal(load: Load, round_trip: float) -> Result:
+    """No thread waits for a session or the processor: Little's law."""
+    threads, wait = load
+    milliseconds = wait + 2 * round_trip * 1000
+    return Result(threads / milliseconds * 1000, milliseconds, milliseconds, threads)
+
+
+def middle(results: list[Result]) -> Result:
+    """The median of each figure over the rounds."""
+    columns = zip(*(vars(result).values() for result in results), strict=True)
+    return Result(*(statistics.median(column) for column in columns))
+
+
+def compare(load: Load, rounds: int, seconds: float, watch: Watch) -> dict[str, Result]:
+    """All contenders under one load, in turns."""
+    found: dict[str, list[Result]] = {name: [] for name in contenders()}
+    for _ in range(rounds):
+        for name, contender in contenders().items():
+            found[name].append(measured(contender, load, seconds, watch))
+    return {name: middle(results) for name, results in found.items()}
+
+
+def busy_ratio(blocks: int, tasks: int) -> float:
+    """How much longer three queries take with transaction leases than with task leases.
+
+    One thread, no wait: the median of the ratios of blocks that ran side by side.
+    """
+    pair = [contenders()[name] for name in (TRANSACTION, TASK)]
+    ratios = []
+    for _ in range(blocks):
+        transaction, task = (busy_block(contender, tasks) for contender in pair)
+        ratios.append(transaction / task)
+    for contender in pair:
+        contender.close()
+    return statistics.median(ratios)
+
+
+def busy_block(contender: Contender, tasks: int) -> float:
+    started = time.perf_counter()
+    for _ in range(tasks):
+        for _ in range(3):
+            query(contender.alias)
+        contender.release()
+    return time.perf_counter() - started
+
+
+def report(console: Console, found: dict[Load, dict[str, Result]], round_trip: float) -> None:
+    table = Table(title=f"query, wait, query; pools of {SESSIONS} sessions")
+    for heading in ("threads", "wait ms", "", "tasks/s", "p50 ms", "p99 ms", "sessions"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for load, results in found.items():
+        rows = {**results, "ideal": ideal(load, round_trip)}
+        for number, (name, result) in enumerate(rows.items()):
+            table.add_row(
+                *(str(value) if number == 0 else "" for value in load),
+                name,
+                f"{result.throughput:,.0f}",
+                f"{result.p50:,.1f}",
+                f"{result.p99:,.1f}",
+                f"{result.sessions:.0f}",
+                end_section=name == "ideal",
+            )
+    console.print(table)
+
+
+def verdicts(results: dict[str, Result], round_trip: float) -> list[str]:
+    """The targets at 64 threads and 50 ms, as ratios, and whether each is met."""
+    ours = results[TRANSACTION]
+    best = ideal(TARGET, round_trip)
+    peer = ours.throughput / results[PEER_NAME].throughput
+    stock = ours.throughput / max(results[name].throughput for name in (CLOSED, HELD))
+    tail = ours.p99 / best.p99
+    return [
+        verdict("throughput, times the peer's", peer, peer >= PEER_FACTOR, f">= {PEER_FACTOR:g}"),
+        verdict("throughput, times the better stock Django's", stock, stock >= 1, ">= 1"),
+        verdict("p99, times the ideal", tail, tail <= P99_FACTOR, f"<= {P99_FACTOR:g}"),
+    ]
+
+
+def verdict(what: str, ratio: float, met: bool, wanted: str) -> str:
+    return f"{what}: {ratio:.2f} (wanted {wanted}): {'met' if met else 'NOT MET'}"
+
+
+def numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the table and the verdicts; return the exit code."""
+    parser = argparse.ArgumentParser(prog="benchmarks slow_calls", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each run (default 2)")
+    parser.add_argument("--rounds", type=int, default=3, help="of all contenders (default 3)")
+    parser.add_argument("--threads", type=numbers, default=[64, 256], help="default 64,256")
+    parser.add_argument("--waits", type=numbers, default=[10, 50, 200], help="ms: 10,50,200")
+    options = parser.parse_args(argv)
+    loads = [(threads, wait) for threads in options.threads for wait in options.waits]
+    console = Console(width=110)
+    with server_from_environment_or_private() as server:
+        configure(server)
+        watch = Watch(server)
+        round_trip = watch.round_trip()
+        found = {load: compare(load, options.rounds, options.seconds, watch) for load in loads}
+        busy = busy_ratio(blocks=40, tasks=50)
+    report(console, found, round_trip)
+    lines = verdicts(found[TARGET], round_trip) if TARGET in found else []
+    if lines:
+        console.print(f"At {TARGET[0]} threads and {TARGET[1]} ms, for transaction leases:")
+    lines.append(
+        "A task that never waits (query, query, query, one thread): time, times a task lease's"
+    )
+    lines[-1] = verdict(lines[-1], busy, busy <= BUSY_FACTOR, f"<= {BUSY_FACTOR:g}")
+    for line in lines:
+        console.print(line)
+    return 0

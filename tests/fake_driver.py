@@ -1,0 +1,136 @@
+"""A database driver without a database: what a pool needs of one, with faults on demand."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mysqlpool.pool import FairQueuePool
+
+HANG = 30.0  # seconds; a generous bound that only proves that something did not hang
+
+
+class DriverError(Exception):
+    """Like ``MySQLdb.Error``: the first argument is the server's error number."""
+
+
+class FakeSession:
+    """A DBAPI connection that sends nothing."""
+
+    def __init__(self, driver: FakeDriver, number: int) -> None:
+        self.driver = driver
+        self.number = number
+        self.alive = True
+        self.rollbacks = 0
+
+    def __repr__(self) -> str:
+        return f"<FakeSession {self.number}>"
+
+    def cursor(self) -> Any:
+        raise NotImplementedError
+
+    def commit(self) -> None: ...
+
+    def rollback(self) -> None:
+        self.rollbacks += 1
+        self.driver.act("reset")
+
+    def close(self) -> None:
+        self.driver.close(self)
+
+
+class FakeDriver:
+    """Opens `FakeSession` and knows how many are open, as a server would.
+
+    ``limit`` makes it refuse further ones with error 1040. ``faults`` are raised one by one, by
+    what is done next: ``faults["connect"].append(error)``; None there means that one succeeds.
+    ``before`` are called first, outside of the driver's lock: ``before["connect"] = event.wait``.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit = limit
+        self.faults: dict[str, list[BaseException | None]] = {
+            "connect": [],
+            "check": [],
+            "reset": [],
+            "close": [],
+        }
+        self.before: dict[str, Callable[[], Any]] = {}
+        self.attempts = 0
+        self.peak = 0
+        self.closed: list[FakeSession] = []
+        self.open: set[FakeSession] = set()
+        self._lock = threading.Lock()
+
+    def act(self, what: str) -> None:
+        if what in self.before:
+            self.before[what]()
+        with self._lock:
+            fault = self.faults[what].pop(0) if self.faults[what] else None
+        if fault is not None:
+            raise fault
+
+    def connect(self) -> FakeSession:
+        with self._lock:
+            self.attempts += 1
+            number = self.attempts
+        self.act("connect")
+        with self._lock:
+            if self.limit is not None and len(self.open) >= self.limit:
+                raise DriverError(1040, "Too many connections")
+            session = FakeSession(self, number)
+            self.open.add(session)
+            self.peak = max(self.peak, len(self.open))
+            return session
+
+    def check(self, session: FakeSession, idle_seconds: float) -> bool:
+        self.act("check")
+        return session.alive
+
+    def close(self, session: FakeSession) -> None:
+        """A close that raises has closed the session all the same, as mysqlclient's."""
+        try:
+            self.act("close")
+        finally:
+            with self._lock:
+                self.open.discard(session)
+                self.closed.append(session)
+
+
+class FakeClock:
+    """Stands in for ``mysqlpool.pool.monotonic``; time passes only when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def fair_pool(driver: FakeDriver, pool_size: int = 2, **options: Any) -> FairQueuePool:
+    """A pool on the driver, with its check and a timeout that only a hang would reach."""
+    options = {"timeout": HANG, "logging_name": "fake", "check": driver.check, **options}
+    return FairQueuePool(driver.connect, pool_size, **options)
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for what another thread is about to do."""
+    end = time.monotonic() + HANG
+    while not condition():
+        assert time.monotonic() < end, "a thread hangs"
+        time.sleep(0.0005)
+
+
+def assert_conserved(pool: FairQueuePool, limit: int) -> None:
+    """Nothing is leased, and ``limit`` leases succeed."""
+    assert pool.checkedout() == 0, pool
+    leases = [pool.lease() for _ in range(limit)]
+    assert pool.checkedout() == limit
+    for lease in leases:
+        lease.give_back()
+    assert pool.checkedout() == 0

@@ -1,0 +1,36 @@
+"""What a lease costs while nobody waits: Python calls counted, not time."""
+
+from __future__ import annotations
+
+import cProfile
+import pstats
+from collections.abc import Callable
+
+from sqlalchemy.pool import QueuePool
+
+from mysqlpool.pool import FairQueuePool
+from tests.fake_driver import FakeDriver
+
+
+def calls(function: Callable[[], object]) -> int:
+    for _ in range(3):  # The first opens the session, and fills caches.
+        function()
+    profile = cProfile.Profile()
+    profile.enable()
+    function()
+    profile.disable()
+    total: int = pstats.Stats(profile).total_calls  # type: ignore[attr-defined]
+    return total
+
+
+def test_connect_and_close_take_no_more_calls_than_queue_pools() -> None:
+    fair = FairQueuePool(FakeDriver().connect, reset_on_return=None)
+    queue = QueuePool(FakeDriver().connect, reset_on_return=None)
+    ours, theirs = (calls(lambda: pool.connect().close()) for pool in (fair, queue))
+    assert ours <= theirs
+
+
+def test_a_lease_takes_fewer_calls_still() -> None:
+    """All of them, C functions and the garbage collector's call of the handle included."""
+    pool = FairQueuePool(FakeDriver().connect)
+    assert calls(lambda: pool.lease().give_back()) <= 24
