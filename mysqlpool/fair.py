@@ -7,6 +7,7 @@ from sqlalchemy.pool import Pool
 
 from .leasing import CONNECT_TIMEOUT, AliasPool, Lease
 from .pool import FairQueuePool
+from .session import Session
 
 __all__ = ["FairAliasPool"]
 
@@ -20,8 +21,8 @@ class FairAliasPool(AliasPool):
 
     pool: FairQueuePool
 
-    def lease(self) -> Lease:
-        return self.pool.lease()
+    def lease(self, prefer: Session | None = None) -> Lease:
+        return self.pool.lease(prefer)
 
     def close(self) -> None:
         self.pool.dispose()

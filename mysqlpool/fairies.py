@@ -92,7 +92,7 @@ class FairyAliasPool(AliasPool):
     def serves(self, identity: object) -> bool:
         return not self.closed and super().serves(identity)
 
-    def lease(self) -> FairyLease | None:
+    def lease(self, prefer: Session | None = None) -> FairyLease | None:
         try:
             fairy = self._seated() if self._seat else self.pool.connect()
         except sa_exc.TimeoutError as error:

@@ -38,7 +38,8 @@ class Holder:
 
     ``location`` is where the thread was at that time, and ``leased_at`` where it took its lease:
     file, line and function of the innermost frame that is neither Django's nor mysqlpool's.
-    ``waits`` is true for a thread that waited for a second lease of the same pool.
+    ``waits`` is true for a thread that waited for a second lease of the same pool. ``pinned`` tells
+    why ``lease="transaction"`` could not end the lease before the release.
     """
 
     thread_name: str
@@ -47,9 +48,12 @@ class Holder:
     location: str
     leased_at: str
     waits: bool
+    pinned: str | None = None
 
     def __str__(self) -> str:
         text = f"{self.thread_name} has held one for {self.held_seconds:.1f} s: {self.location}"
+        if self.pinned:
+            text += f"; pinned by {self.pinned}"
         return f"{text}; it waits for a second one" if self.waits else text
 
 
@@ -76,8 +80,8 @@ class Owner:
         return isinstance(thread, threading._DummyThread) or not thread.is_alive()
 
 
-# A holder, for how many seconds, and where it took its lease
-Held = tuple[Owner, float, Where]
+# A holder, for how many seconds, where it took its lease, and what pinned it
+Held = tuple[Owner, float, Where, str | None]
 
 
 class _Alarmed(Protocol):
@@ -138,7 +142,7 @@ def describe_holders(held: Iterable[Held], waiting: Iterable[Owner]) -> tuple[Ho
     waiters = frozenset(waiting)
     frames = sys._current_frames()
     try:
-        holders = [_describe(*one, frames, one[0] in waiters) for one in held]
+        holders = [_describe(one, frames, one[0] in waiters) for one in held]
     finally:
         # This frame is in there too: the cycle would keep every thread's locals, leases among
         # them, until the garbage collector runs.
@@ -146,9 +150,8 @@ def describe_holders(held: Iterable[Held], waiting: Iterable[Owner]) -> tuple[Ho
     return tuple(sorted(holders, key=lambda holder: -holder.held_seconds))
 
 
-def _describe(
-    owner: Owner, seconds: float, where: Where, frames: dict[int, FrameType], waits: bool
-) -> Holder:
+def _describe(held: Held, frames: dict[int, FrameType], waits: bool) -> Holder:
+    owner, seconds, where, pinned = held
     return Holder(
         thread_name=owner.thread.name,
         thread_id=owner.thread.ident or 0,
@@ -156,6 +159,7 @@ def _describe(
         location=_location(owner, frames),
         leased_at=place(where),
         waits=waits,
+        pinned=pinned,
     )
 
 

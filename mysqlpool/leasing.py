@@ -114,8 +114,8 @@ class AliasPool(ABC):
         return self.identity == identity
 
     @abstractmethod
-    def lease(self) -> Lease | None:
-        """Take a session; ``None`` where the pool was closed just now (ask for the new one).
+    def lease(self, prefer: Session | None = None) -> Lease | None:
+        """Take a session, ``prefer`` if it is idle and the class can choose; ``None`` where the pool was closed just now (ask for the new one).
 
         Raises ``PoolTimeout`` when none comes free in time, ``PoolError`` where
         the pool class lets nobody else in, and ``MySQLdb.Error`` when a session

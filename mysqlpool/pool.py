@@ -68,7 +68,7 @@ class FairQueuePool(Pool):
     succeed, and one is made while the timeout lasts. Every other error goes to the requester at
     once.
 
-    The limit is this object's: it holds across `dispose` and `reconfigure`. A pool made by
+    The limit is this object's: it holds across `dispose`. A pool made by
     `recreate`, as ``Engine.dispose()`` makes one, has a limit of its own.
     """
 
@@ -130,15 +130,17 @@ class FairQueuePool(Pool):
 
     # Leasing
 
-    def lease(self) -> Lease:
+    def lease(self, prefer: Any = None) -> Lease:
         """Lease a session for this thread, without SQLAlchemy's proxy around it.
+
+        It is ``prefer`` if that one is idle and nobody waits: a session that a thread had before.
 
         Raises `PoolTimeout`, `TooManyWaiters`, or what the creator, the check or a listener raised.
         Where somebody listens to ``checkout``, or ``pre_ping`` is on, the lease goes by way of
         SQLAlchemy's `connect`: such a listener is given its proxy, and may make it try again.
         """
         lease = Lease()
-        lease.pool = self
+        lease.pool, lease.prefer = self, prefer
         if self._pre_ping or self.dispatch.checkout:
             self._lease_by_proxy(lease)
         else:
@@ -472,11 +474,6 @@ class FairQueuePool(Pool):
         self.slots.renew()
         self._tidy(monotonic())
         self.logger.info("Pool disposed. %s", self.status())
-
-    def reconfigure(self, creator: Callable[..., Any]) -> None:
-        """Open sessions with another creator from now on, and dispose of those there are."""
-        self._creator = creator
-        self.dispose()
 
     def recreate(self) -> FairQueuePool:
         """Return a new, empty pool with the same arguments and listeners."""

@@ -101,6 +101,8 @@ class Request:
     record: Record | None = None
     serial = 0
     waiter: Waiter | None = None
+    prefer: Any = None
+    """The session to be had, if it is idle and nobody waits."""
 
 
 class Lease(Request):

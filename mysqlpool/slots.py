@@ -87,6 +87,12 @@ class Found:
     leaked: list[Held]
 
 
+def holding(record: Record, owner: Owner, now: float) -> Held:
+    serial, reason = record.pinned
+    pinned = reason if serial == record.serial else None
+    return owner, now - record.since, record.where, pinned
+
+
 class Slots:
     """The state of one pool. "Locked": the caller holds the lock and has set ``busy``."""
 
@@ -152,12 +158,13 @@ class Slots:
             try:
                 if not self.waiters:
                     if self.idle:
-                        # First what lets an exception in between be undone, and pop() last.
-                        record = lease.record = self.idle[self.end]
+                        at = self.end if lease.prefer is None else self.find(lease.prefer)
+                        # First what lets an exception in between be undone, and del last.
+                        record = lease.record = self.idle[at]
                         lease.serial = record.serial = self.serial = self.serial + 1
                         record.since, record.where = now, where
                         self.out[record] = owner
-                        self.pop()
+                        del self.idle[at]
                         return True
                     if self.has_room(now):
                         self.lend(lease, self.make(), owner, where, now)
@@ -165,6 +172,13 @@ class Slots:
                 return self.enqueue(lease, Waiter(owner, where, now))
             finally:
                 self.busy = False
+
+    def find(self, session: object) -> int:
+        """Where in ``idle`` a session is, or else where leases are taken from. Locked."""
+        for at, record in enumerate(self.idle):
+            if record.dbapi_connection is session:
+                return at
+        return self.end
 
     def lend(
         self, lease: Request | Waiter, record: Record, owner: Owner, where: Where, now: float
@@ -389,7 +403,7 @@ class Slots:
                 self.dying, self.tidy_at = True, now + LAST_BREATH
                 continue
             reason = "thread ended" if owner.ended else "lost"
-            reaped.append(((owner, now - record.since, record.where), reason))
+            reaped.append((holding(record, owner, now), reason))
             record.fairy_ref = None  # SQLAlchemy's finalizer then leaves it alone.
             self.shut(record)
             self.closing.append((record, reason))
@@ -407,7 +421,7 @@ class Slots:
                 self.tidy_at = min(self.tidy_at, record.since + self.limits.leak_after)
                 break
             self.leaks_seen = record.serial
-            leaks.append((owner, now - record.since, record.where))
+            leaks.append(holding(record, owner, now))
         return leaks
 
     def prune(self, now: float) -> None:
@@ -430,7 +444,7 @@ class Slots:
 
     def held(self, now: float) -> list[Held]:
         """All holders. Locked."""
-        return [(o, now - r.since, r.where) for r, o in self.out.items() if o is not None]
+        return [holding(r, o, now) for r, o in self.out.items() if o is not None]
 
     def count(self, what: str) -> None:
         with self.lock:

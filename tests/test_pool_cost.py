@@ -13,8 +13,13 @@ from tests.fake_driver import FakeDriver
 
 
 def calls(function: Callable[[], object]) -> int:
+    """The fewest of several rounds: since Python 3.12 the profiler hears other threads, too."""
     for _ in range(3):  # The first opens the session, and fills caches.
         function()
+    return min(_profiled(function) for _ in range(20))
+
+
+def _profiled(function: Callable[[], object]) -> int:
     profile = cProfile.Profile()
     profile.enable()
     function()
@@ -26,8 +31,8 @@ def calls(function: Callable[[], object]) -> int:
 def test_connect_and_close_take_no_more_calls_than_queue_pools() -> None:
     fair = FairQueuePool(FakeDriver().connect, reset_on_return=None)
     queue = QueuePool(FakeDriver().connect, reset_on_return=None)
-    ours, theirs = (calls(lambda: pool.connect().close()) for pool in (fair, queue))
-    assert ours <= theirs
+    ours = calls(lambda: fair.connect().close())
+    assert ours <= calls(lambda: queue.connect().close())
 
 
 def test_a_lease_takes_fewer_calls_still() -> None:

@@ -306,21 +306,6 @@ def test_idle_sessions_are_closed_by_dispose_and_the_pool_opens_again(driver: Fa
     assert_conserved(pool, 2)
 
 
-def test_a_new_creator_is_used_within_the_old_limit(driver: FakeDriver) -> None:
-    other = FakeDriver()
-    pool = fair_pool(driver, 1, timeout=0)
-    held = pool.lease()
-    pool.reconfigure(other.connect)
-    with pytest.raises(PoolTimeout):
-        pool.lease()
-    held.give_back()
-    assert pool.lease().session in other.open
-    assert not driver.open
-
-
-# 4. Time
-
-
 def test_the_timeout_covers_waiting_checking_and_connecting(
     driver: FakeDriver, clock: FakeClock, workers: ThreadPoolExecutor
 ) -> None:

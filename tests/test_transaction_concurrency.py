@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -468,9 +469,15 @@ def unfinished() -> set[int]:
     return set(Row.objects.filter(number=UNFINISHED).values_list("pk", flat=True))
 
 
+def of_clients(log: list[Entry]) -> list[Entry]:
+    """Without the sessions of whoever else is on this server."""
+    sessions = {entry.session for entry in log if task_of(entry)}
+    return [entry for entry in log if entry.session in sessions]
+
+
 @contextmanager
 def general_log(observer: Observer) -> Iterator[list[Entry]]:
-    """Yield a list that holds, after the block, what the server was sent meanwhile."""
+    """Yield a list that holds, after the block, what the clients' sessions were sent meanwhile."""
     ((output,),) = observer.query("SELECT @@GLOBAL.log_output")
     observer.query("TRUNCATE mysql.general_log")
     observer.query("SET GLOBAL log_output = 'TABLE'")
@@ -483,7 +490,7 @@ def general_log(observer: Observer) -> Iterator[list[Entry]]:
         rows = observer.query(
             "SELECT thread_id, command_type, CONVERT(argument USING utf8mb4) FROM mysql.general_log"
         )
-        log[:] = [Entry(*row) for row in rows]
+        log[:] = of_clients([Entry(*row) for row in rows])
         observer.query("TRUNCATE mysql.general_log")
         observer.query("SET GLOBAL log_output = %s", output)
 
@@ -510,7 +517,7 @@ def test_no_session_carries_statements_of_two_tasks_where_it_matters(
     clients = [Client(number, locks) for number in range(1, THREADS + 1)]
     until = time.monotonic() + SECONDS
     with general_log(observer) as log:
-        run_threads(*[lambda client=client: client.run(until) for client in clients])
+        run_threads(*[partial(client.run, until) for client in clients])
         figures = stats()["default"]
     assert mixed_up(log) == []
     every_statement_once = {c.number: [*range(1, c.sent + 1)] for c in clients}

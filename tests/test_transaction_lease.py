@@ -14,8 +14,8 @@ from django.db.utils import OperationalError, ProgrammingError
 from django.test.utils import CaptureQueriesContext
 
 from mysqlpool import auto_close_db, close_pool, registry, release_connections, released, stats
-from mysqlpool.errors import SessionStateError
-from tests.helpers import HANG, in_thread, leased, session_id
+from mysqlpool.errors import PoolTimeout, SessionStateError
+from tests.helpers import HANG, error_of, in_thread, leased, session_id
 from tests.rows.models import Row
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -315,3 +315,34 @@ def test_a_variable_may_be_assigned_in_a_lease_s_first_statement_and_pins(statem
         cursor.execute(statement)
     assert out() == 1
     assert stats()["default"].pinned == {"a user variable": 1}
+
+
+def test_a_thread_that_comes_back_gets_the_session_it_had() -> None:
+    """Of the two wrappers the copy gives its session back last, where LIFO would look first."""
+    copy = connections["default"].copy()
+
+    def number(wrapper: Any) -> int:
+        with wrapper.cursor() as cursor:
+            cursor.execute("SELECT CONNECTION_ID()")
+            return int(cursor.fetchone()[0])
+
+    with connection.cursor():
+        others = number(copy)
+    mine = session_id()
+    assert mine != others
+    for _ in range(3):
+        assert number(copy) == others
+        assert session_id() == mine
+    copy.close()
+
+
+def test_a_timeout_tells_what_pinned_the_sessions() -> None:
+    settings = connections["default"].settings_dict
+    settings["OPTIONS"] = {"pool": {"pool_size": 1, "timeout": 0.05, "lease": "transaction"}}
+    with connection.cursor() as cursor:
+        cursor.execute("SET @mine = 1")
+    with in_thread(lambda: error_of(session_id)) as result:
+        pass
+    assert isinstance(result.value, PoolTimeout)
+    assert result.value.holders[0].pinned == "SET"
+    assert "pinned by SET" in str(result.value)

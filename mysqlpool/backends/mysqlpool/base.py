@@ -150,7 +150,7 @@ class DatabaseWrapper(Multiplexing, mysql.DatabaseWrapper):
 
     def _take_lease(self, params: dict[str, Any]) -> Lease:
         while True:
-            lease = self._pool(params).lease()
+            lease = self._pool(params).lease(self._former)
             if lease is not None:
                 return lease
 
@@ -239,5 +239,6 @@ class DatabaseWrapper(Multiplexing, mysql.DatabaseWrapper):
         """In a forked child: session, transaction and hooks are the parent's; start afresh."""
         self._lease = self._next_lease = self.connection = None
         self._rested = self._suspended = False
+        self._former = None
         self.in_atomic_block = self.needs_rollback = self.closed_in_transaction = False
         self.savepoint_ids, self.atomic_blocks, self.run_on_commit = [], [], []

@@ -23,6 +23,7 @@ from .cursors import LeasedCursor
 
 if TYPE_CHECKING:
     from mysqlpool.leasing import Lease
+    from mysqlpool.session import Session
 
 __all__ = ["CountedCursor", "Multiplexing"]
 
@@ -70,6 +71,7 @@ class Multiplexing:
 
     _multiplexes = False  # the pool's lease mode is "transaction"
     _suspended = False  # without a lease, but connected in Django's sense
+    _former: Session | None = None  # of the suspended lease
     _cursors = 0  # open ones of the present lease
     _opening = False  # a cursor is about to be opened
     strays: deque[Lease | None]
@@ -101,7 +103,7 @@ class Multiplexing:
     def close(self) -> None:
         """Django's. What was suspended is closed, too."""
         super().close()  # type: ignore[misc]
-        self._suspended = False
+        self._suspended, self._former = False, None
 
     @property
     def is_suspended(self) -> bool:
@@ -144,6 +146,7 @@ class Multiplexing:
     def _suspend(self) -> None:
         lease, self._lease, self.connection = self._lease, None, None
         assert lease is not None
+        self._former = lease.session
         self._rest()
         self._suspended = self._rested
         end_lease(lease)
