@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+
 from sqlalchemy.pool import Pool
 
 from .leasing import CONNECT_TIMEOUT, AliasPool, Lease

@@ -115,7 +115,9 @@ class AliasPool(ABC):
 
     @abstractmethod
     def lease(self, prefer: Session | None = None) -> Lease | None:
-        """Take a session, ``prefer`` if it is idle and the class can choose; ``None`` where the pool was closed just now (ask for the new one).
+        """Take a session, ``prefer`` if it is idle and the class can choose.
+
+        ``None`` where the pool was closed just now: ask for the new one.
 
         Raises ``PoolTimeout`` when none comes free in time, ``PoolError`` where
         the pool class lets nobody else in, and ``MySQLdb.Error`` when a session

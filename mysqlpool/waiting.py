@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,5 @@ class Waiter:
 
     def wake(self) -> None:
         """End the present or the next ``park()``. Takes no lock: finalizers call it."""
-        try:
+        with contextlib.suppress(RuntimeError):  # It was woken already; once is enough.
             self._gate.release()
-        except RuntimeError:
-            pass  # It was woken already and has not looked yet; once is enough.

@@ -1,9 +1,10 @@
 """Run Django's own tests on Django's MySQL engine and on ours, and compare.
 
-``python -m tests.django_suite [--lease MODE | --gis] [LABEL...]`` takes the tests from the source package of the
-installed Django, runs the labels on both engines against one server, and exits with 1 when a test
-fails on ours that does not fail on Django's, or is skipped on ours only. ``--gis`` compares the two
-GeoDjango engines instead. DJANGO_SUITE_POOL holds more of OPTIONS["pool"], as JSON.
+``python -m tests.django_suite [--lease MODE | --gis] [LABEL...]`` takes the tests from the source
+package of the installed Django, runs the labels on both engines against one server, and exits with
+1 when a test fails on ours that does not fail on Django's, or is skipped on ours only. ``--gis``
+compares the two GeoDjango engines instead. DJANGO_SUITE_POOL holds more of OPTIONS["pool"], as
+JSON.
 """
 
 import argparse

@@ -1,8 +1,5 @@
 """The comparison of Django's own suite on two engines can fail, and only for a reason."""
 
-import pytest
-
-from tests import django_suite
 from tests.django_suite import Outcome, differences
 
 DJANGOS = Outcome(run=3, bad={"fails.everywhere": "F"}, skipped={"skipped.everywhere": "S"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cProfile
 import pstats
 from collections.abc import Callable
+from typing import Any
 
 from sqlalchemy.pool import QueuePool
 
@@ -30,7 +31,8 @@ def _profiled(function: Callable[[], object]) -> int:
 
 def test_connect_and_close_take_no_more_calls_than_queue_pools() -> None:
     fair = FairQueuePool(FakeDriver().connect, reset_on_return=None)
-    queue = QueuePool(FakeDriver().connect, reset_on_return=None)
+    connect: Any = FakeDriver().connect
+    queue = QueuePool(connect, reset_on_return=None)
     ours = calls(lambda: fair.connect().close())
     assert ours <= calls(lambda: queue.connect().close())
 

@@ -185,7 +185,7 @@ def test_a_failed_connect_passes_the_slot_to_the_next_waiter_who_connects_itself
     assert connecting.wait(HANG)
     for number in (1, 2):
         requests.append(workers.submit(lease_and_return, pool))
-        until(lambda: waiting(pool) == number)
+        until(lambda number=number: waiting(pool) == number)
     go.set()
     for request in requests[:2]:
         with pytest.raises(DriverError):
@@ -285,7 +285,12 @@ def test_a_session_counts_until_its_close_is_over(
     pool = fair_pool(driver, 1)
     lease = pool.lease()
     closing, go = threading.Event(), threading.Event()
-    driver.before["close"] = lambda: (closing.set(), go.wait(HANG))
+
+    def slowly() -> None:
+        closing.set()
+        go.wait(HANG)
+
+    driver.before["close"] = slowly
     discard = workers.submit(lease.discard, "test")
     assert closing.wait(HANG)
     waiter = workers.submit(lease_and_return, pool)
@@ -429,7 +434,12 @@ def test_one_slow_connect_delays_nobody_else(
     pool = fair_pool(driver, 2)
     warm = pool.lease()
     connecting, go = threading.Event(), threading.Event()
-    driver.before["connect"] = lambda: (connecting.set(), go.wait(HANG))
+
+    def slowly() -> None:
+        connecting.set()
+        go.wait(HANG)
+
+    driver.before["connect"] = slowly
     slow = workers.submit(lease_and_return, pool)
     assert connecting.wait(HANG)
     warm.give_back()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
@@ -41,7 +42,7 @@ class Storm:
 
     def __init__(self) -> None:
         self.driver = FakeDriver()
-        self.driver.before = {what: self.maybe_fail for what in ("connect", "check", "close")}
+        self.driver.before = dict.fromkeys(("connect", "check", "close"), self.maybe_fail)
         self.pool = FairQueuePool(
             self.driver.connect,
             pool_size=LIMIT - 1,
@@ -111,10 +112,8 @@ class Storm:
 
     def die(self) -> None:
         def forgetful() -> None:
-            try:
+            with contextlib.suppress(DriverError):  # Bad luck, as ordered.
                 self.forgotten.append(self.pool.lease())
-            except DriverError:
-                pass  # Bad luck, as ordered.
 
         thread = threading.Thread(target=forgetful)
         thread.start()

@@ -93,7 +93,12 @@ def test_a_cursor_lost_to_the_garbage_collector_counts_as_closed() -> None:
 
 def test_a_cursor_collected_by_another_thread_ends_no_lease_there() -> None:
     kept = [connection.cursor()]
-    with in_thread(lambda: (kept.clear(), gc.collect())):
+
+    def collect() -> None:
+        kept.clear()
+        gc.collect()
+
+    with in_thread(collect):
         pass
     assert out() == 1, "it is this thread's to end"
     session_id()
@@ -286,9 +291,9 @@ def test_a_statement_about_an_earlier_one_is_refused_as_the_first_of_a_lease(
 ) -> None:
     session_id()
     with observer.counting("Questions") as sent:
-        with pytest.raises(SessionStateError, match=r"one cursor.*transaction\.atomic"):
-            with connection.cursor() as cursor:
-                cursor.execute(statement)
+        refused = pytest.raises(SessionStateError, match=r"one cursor.*transaction\.atomic")
+        with refused, connection.cursor() as cursor:
+            cursor.execute(statement)
     assert sent == [0]
     assert session_id() > 0
 

@@ -46,11 +46,12 @@ class CountedCursor(LeasedCursor):
                 self._wrapper.cursor_closed()
 
     def __del__(self) -> None:
-        if threading.get_ident() == self._wrapper._thread_ident:
+        wrapper: Any = self._wrapper
+        if threading.get_ident() == wrapper._thread_ident:
             self._uncount()
         elif self._counted and not self._revoked():
             # Collected by another thread, which must neither count nor end the lease.
-            self._wrapper.strays.append(self._lease)
+            wrapper.strays.append(self._lease)
 
 
 class Multiplexing:
