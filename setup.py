@@ -27,6 +27,7 @@ def long_description() -> str:
 TEST = ["hypothesis", "pytest", "pytest-django", "pytest-timeout", "rich", "tqdm"]
 LINT = ["django-stubs", "mypy", "ruff", "types-mysqlclient", "types-tqdm"]
 TOX = ["tox"]
+BENCH = ["django-db-connection-pool", "rich"]
 
 setup(
     name="mysqlpool",
@@ -55,7 +56,8 @@ setup(
         "test": TEST,
         "lint": LINT,
         "tox": TOX,
-        "dev": [*TEST, *LINT, *TOX, "pre-commit"],
+        "bench": BENCH,
+        "dev": [*TEST, *LINT, *TOX, *BENCH, "pre-commit"],
     },
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -23,7 +23,15 @@ from sqlalchemy.pool import Pool, QueuePool
 from mysqlpool.pool import FairQueuePool
 
 # threads, sessions, milliseconds that a lease lasts
-GRID = [(4, 8, 1.0), (8, 8, 1.0), (16, 8, 1.0), (64, 8, 5.0), (64, 8, 0.5), (64, 2, 1.0), (8, 2, 0.0)]
+GRID = [
+    (4, 8, 1.0),
+    (8, 8, 1.0),
+    (16, 8, 1.0),
+    (64, 8, 5.0),
+    (64, 8, 0.5),
+    (64, 2, 1.0),
+    (8, 2, 0.0),
+]
 
 
 class Session:
@@ -89,13 +97,13 @@ def summary(waits: list[list[float]], took: float) -> Result:
 
 def middle(results: list[Result]) -> Result:
     """The median of each figure over the rounds."""
-    return Result(*(statistics.median(values) for values in zip(*(vars(r).values() for r in results))))
+    return Result(
+        *(statistics.median(values) for values in zip(*(vars(r).values() for r in results)))
+    )
 
 
 def make(kind: type[Any], size: int) -> Pool:
-    pool: Pool = kind(
-        Session, pool_size=size, max_overflow=0, timeout=60, reset_on_return=None
-    )
+    pool: Pool = kind(Session, pool_size=size, max_overflow=0, timeout=60, reset_on_return=None)
     return pool
 
 
@@ -106,7 +114,17 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="of each pair (default 3)")
     options = parser.parse_args(argv)
     table = Table(title=f"{options.rounds} rounds of {options.seconds} s each, medians")
-    headings = "threads", "sessions", "hold ms", "pool", "leases/s", "p50 ms", "p99 ms", "max ms", "turns"
+    headings = (
+        "threads",
+        "sessions",
+        "hold ms",
+        "pool",
+        "leases/s",
+        "p50 ms",
+        "p99 ms",
+        "max ms",
+        "turns",
+    )
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "pool" else "right")
     for threads, size, hold in GRID:

@@ -2,7 +2,9 @@
 
 Each task is a query, a wait, a query; then the thread gives back what it holds. All contenders
 work on one server, in turns; each starts with no session, and its threads do one task without a
-wait before the clock runs. "Ideal" is a thread that waits for nothing but its two round trips.
+wait before the clock runs. They begin one after the other, spread over the time of one wait: with
+``--in-step`` all begin at once, and as all wait equally long, each time all ask at once. "Ideal" is
+a thread that waits for nothing but its two round trips.
 """
 
 from __future__ import annotations
@@ -143,42 +145,54 @@ def query(alias: str) -> None:
 
 
 class Run:
-    """One contender under one load: the threads, and the seconds that each task took."""
+    """One contender under one load: the threads, and when each task began and ended."""
 
-    def __init__(self, contender: Contender, load: Load) -> None:
+    def __init__(self, contender: Contender, load: Load, *, in_step: bool) -> None:
         threads, wait = load
         self.contender = contender
+        self.in_step = in_step
         self.wait = wait / 1000
         self.barrier = threading.Barrier(threads + 1)
         self.over = threading.Event()
-        self.times: list[list[float]] = [[] for _ in range(threads)]
+        self.tasks: list[list[tuple[float, float]]] = [[] for _ in range(threads)]
         self.errors: list[BaseException] = []
-        self.workers = [threading.Thread(target=self.work, args=(mine,)) for mine in self.times]
+        self.workers = [
+            threading.Thread(target=self.work, args=(number,)) for number in range(threads)
+        ]
 
-    def measure(self, seconds: float) -> tuple[list[float], float]:
-        """Run for about that long; return the tasks' seconds, sorted, and how long it took."""
+    def measure(self, seconds: float) -> tuple[float, list[float]]:
+        """Return the tasks a second in the middle of the run, and all tasks' seconds, sorted.
+
+        Those that the end of the run finds waiting count, too: they waited longest.
+        """
         for worker in self.workers:
             worker.start()
         with suppress(threading.BrokenBarrierError):  # errors[0] tells why
             self.barrier.wait()
+        time.sleep(self.wait)
         begun = time.perf_counter()
         time.sleep(seconds)
+        ended = time.perf_counter()
         self.over.set()
         for worker in self.workers:
             worker.join()
-        took = time.perf_counter() - begun
         if self.errors:
             raise self.errors[0]
-        return sorted(one for mine in self.times for one in mine), took
+        tasks = [task for mine in self.tasks for task in mine]
+        count = sum(begun <= end < ended for _, end in tasks)
+        return count / (ended - begun), sorted(end - start for start, end in tasks)
 
-    def work(self, mine: list[float]) -> None:
+    def work(self, number: int) -> None:
+        mine = self.tasks[number]
         try:
             self.task(0)
             self.barrier.wait()
+            if not self.in_step:
+                time.sleep(self.wait * number / len(self.tasks))
             while not self.over.is_set():
                 begun = time.perf_counter()
                 self.task(self.wait)
-                mine.append(time.perf_counter() - begun)
+                mine.append((begun, time.perf_counter()))
         except BaseException as error:
             self.errors.append(error)
             self.barrier.abort()
@@ -192,13 +206,15 @@ class Run:
         self.contender.release()
 
 
-def measured(contender: Contender, load: Load, seconds: float, observer: Observer) -> Result:
+def measured(
+    contender: Contender, load: Load, options: argparse.Namespace, observer: Observer
+) -> Result:
     start_counting(observer)
-    times, took = Run(contender, load).measure(seconds)
+    throughput, times = Run(contender, load, in_step=options.in_step).measure(options.seconds)
     sessions = peak(observer)
     contender.close()
     p50, p99 = (times[len(times) * percent // 100] * 1000 for percent in (50, 99))
-    return Result(len(times) / took, p50, p99, sessions)
+    return Result(throughput, p50, p99, sessions)
 
 
 def ideal(load: Load, round_trip: float) -> Result:
@@ -214,12 +230,12 @@ def middle(results: list[Result]) -> Result:
     return Result(*(statistics.median(column) for column in columns))
 
 
-def compare(load: Load, rounds: int, seconds: float, observer: Observer) -> dict[str, Result]:
+def compare(load: Load, options: argparse.Namespace, observer: Observer) -> dict[str, Result]:
     """All contenders under one load, in turns."""
     found: dict[str, list[Result]] = {name: [] for name in contenders()}
-    for _ in range(rounds):
+    for _ in range(options.rounds):
         for name, contender in contenders().items():
-            found[name].append(measured(contender, load, seconds, observer))
+            found[name].append(measured(contender, load, options, observer))
     return {name: middle(results) for name, results in found.items()}
 
 
@@ -295,13 +311,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="of all contenders (default 3)")
     parser.add_argument("--threads", type=numbers, default=[64, 256], help="default 64,256")
     parser.add_argument("--waits", type=numbers, default=[10, 50, 200], help="ms: 10,50,200")
+    parser.add_argument("--in-step", action="store_true", help="let all threads begin at once")
     options = parser.parse_args(argv)
     loads = [(threads, wait) for threads in options.threads for wait in options.waits]
     console = Console(width=110)
     with server_from_environment_or_private() as server, Observer(server) as observer:
         configure(server)
         round_trip = round_trip_of(observer)
-        found = {load: compare(load, options.rounds, options.seconds, observer) for load in loads}
+        found = {load: compare(load, options, observer) for load in loads}
         busy = busy_ratio(blocks=40, tasks=50)
     report(console, found, round_trip)
     if TARGET in found:

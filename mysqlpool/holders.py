@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import weakref
@@ -137,10 +138,10 @@ def place(where: Where) -> str:
     return f"{code.co_filename}:{line or code.co_firstlineno} in {code.co_qualname}"
 
 
-def describe_holders(held: Iterable[Held], waiting: Iterable[Owner]) -> tuple[Holder, ...]:
+def describe_holders(held: Iterable[Held], waiting: Iterable[Owner] = ()) -> tuple[Holder, ...]:
     """Describe each (thread, seconds held, where leased), the longest first."""
     waiters = frozenset(waiting)
-    frames = sys._current_frames()
+    frames = _current_frames()
     try:
         holders = [_describe(one, frames, one[0] in waiters) for one in held]
     finally:
@@ -148,6 +149,21 @@ def describe_holders(held: Iterable[Held], waiting: Iterable[Owner]) -> tuple[Ho
         # them, until the garbage collector runs.
         frames.clear()
     return tuple(sorted(holders, key=lambda holder: -holder.held_seconds))
+
+
+def _current_frames() -> dict[int, FrameType]:
+    """``sys._current_frames()`` with the garbage collector off.
+
+    Before Python 3.12 a collection inside of it can deadlock with a thread that starts or ends:
+    https://github.com/python/cpython/issues/106883
+    """
+    if sys.version_info >= (3, 12) or not gc.isenabled():
+        return sys._current_frames()
+    gc.disable()
+    try:
+        return sys._current_frames()
+    finally:
+        gc.enable()
 
 
 def _describe(held: Held, frames: dict[int, FrameType], waits: bool) -> Holder:

@@ -27,7 +27,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection
 from sqlalchemy.pool.base import PoolResetState
 
 from .errors import PoolExhausted, PoolTimeout, TooManyWaiters
-from .holders import Held, Owner, Sentinel, Where, describe_holders, own_frame
+from .holders import Held, Owner, Sentinel, Where, describe_holders, own_frame, place
 from .logs import log_event
 from .records import Lease, Record, Request
 from .slots import Limits, Slots, drain
@@ -311,7 +311,8 @@ class FairQueuePool(Pool):
             record.get_connection()
         except Exception as error:
             if record.dbapi_connection is None and self._classify(error) == "full":
-                return error
+                # Its traceback would keep this request's frames, and with them the lease.
+                return error.with_traceback(None)
             raise
         finally:
             owner.deadline = None
@@ -431,9 +432,9 @@ class FairQueuePool(Pool):
             return
         try:
             for held, reason in found.reaped:
-                self._report("lease_reaped", held, reason=reason)
+                self._warn("lease_reaped", held, reason=reason)
             for held in found.leaked:
-                self._report("lease_leaked", held)
+                self._warn("lease_leaked", held, location=describe_holders([held])[0].location)
             for record, serial, why in drain(slots.deferred):
                 self.give_back(record, serial) if why is None else self.discard(record, serial, why)
             for record, why in drain(slots.closing):
@@ -450,17 +451,18 @@ class FairQueuePool(Pool):
                 logger, logging.ERROR, "close_failed", self._alias, exc_info=True, reason=reason
             )
 
-    def _report(self, event: str, held: Held, **fields: Any) -> None:
-        holder = describe_holders([held], ())[0]
+    def _warn(self, event: str, held: Held, **fields: Any) -> None:
+        owner, seconds, where, pinned = held
+        if pinned:
+            fields["pinned"] = pinned
         log_event(
             logger,
             logging.WARNING,
             event,
             self._alias,
-            holder=holder.thread_name,
-            held_seconds=round(holder.held_seconds, 3),
-            leased_at=holder.leased_at,
-            location=holder.location,
+            holder=owner.thread.name,
+            held_seconds=round(seconds, 3),
+            leased_at=place(where),
             **fields,
         )
 
