@@ -332,6 +332,7 @@ class FairQueuePool(Pool):
 
     def _close(self, record: Record, reason: str, *, invalidate: bool = False) -> None:
         """Close a record's session, whatever listeners do; the slot stays."""
+        log_event(logger, logging.DEBUG, "session_discarded", self._alias, reason=reason)
         try:
             if invalidate:
                 record.invalidate()

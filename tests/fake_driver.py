@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from sqlalchemy import event
+
 from mysqlpool.pool import FairQueuePool
 
 HANG = 30.0  # seconds; a generous bound that only proves that something did not hang
@@ -134,3 +136,12 @@ def assert_conserved(pool: FairQueuePool, limit: int) -> None:
     for lease in leases:
         lease.give_back()
     assert pool.checkedout() == 0
+
+
+def listen(pool: Any, name: str, function: Callable[..., None]) -> None:
+    """Listen to any event of a pool; SQLAlchemy tells old ``reset`` listeners by their names."""
+
+    def reset(dbapi_connection: Any, connection_record: Any, reset_state: Any) -> None:
+        function(dbapi_connection, connection_record, reset_state)
+
+    event.listen(pool, name, reset if name == "reset" else function)

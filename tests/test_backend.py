@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -464,6 +465,27 @@ def test_a_wrapper_copied_and_dropped_does_not_cost_a_slot() -> None:
             del cursor
             copy.close()
         assert alias_pool().pool.checkedout() == 1
+
+
+def test_sessions_opened_discarded_and_closed_are_logged_and_leases_are_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with with_pool(pool_size=4), caplog.at_level(logging.DEBUG, "mysqlpool"):
+        first = session_id()
+        release_connections()
+        for _ in range(3):
+            session_id()
+            release_connections()
+        with connection.cursor() as cursor:
+            cursor.execute("SET @dirty = 1")
+        release_connections()
+    records: list[Any] = [r for r in caplog.records if r.name.startswith("mysqlpool")]
+    told = [(record.event, record.fields) for record in records]
+    assert told == [
+        ("session_opened", {"session": first}),
+        ("session_discarded", {"reason": "SET"}),
+        ("session_closed", {}),
+    ]
 
 
 def test_no_password_in_any_repr() -> None:

@@ -16,7 +16,6 @@ from typing import Any
 import django.db
 import pytest
 import sqlalchemy.exc
-from sqlalchemy import event
 
 import mysqlpool.pool
 from mysqlpool.errors import PoolError, PoolTimeout, TooManyWaiters
@@ -29,6 +28,7 @@ from tests.fake_driver import (
     FakeDriver,
     assert_conserved,
     fair_pool,
+    listen,
     until,
 )
 
@@ -410,7 +410,7 @@ def test_no_exception_of_a_listener_costs_a_slot(
             raise error
 
     failing = True
-    event.listen(pool, name, fail)
+    listen(pool, name, fail)
     for _ in range(3):
         outcome(lambda: WAYS[way](pool))
     outcome(pool.dispose)

@@ -440,7 +440,7 @@ def logged_events() -> Iterator[str]:
     for path in (ROOT / "mysqlpool").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
-                ("log_event", "_report")
+                ("log_event", "_warn")
             ):
                 names = [a.value for a in node.args if isinstance(a, ast.Constant)]
                 yield from (name for name in names if isinstance(name, str))

@@ -155,9 +155,7 @@ class DatabaseWrapper(Multiplexing, mysql.DatabaseWrapper):
                 return lease
 
     def _pool(self, params: dict[str, Any]) -> AliasPool:
-        return registry.pool_for(
-            self.alias, self._params_identity, lambda: self._made_pool(params)
-        )
+        return registry.pool_for(self.alias, self._params_identity, lambda: self._made_pool(params))
 
     def _made_pool(self, params: dict[str, Any]) -> AliasPool:
         settings = parse_pool_settings(self.alias, self.settings_dict)
