@@ -98,7 +98,10 @@ def summary(waits: list[list[float]], took: float) -> Result:
 def middle(results: list[Result]) -> Result:
     """The median of each figure over the rounds."""
     return Result(
-        *(statistics.median(values) for values in zip(*(vars(r).values() for r in results)))
+        *(
+            statistics.median(values)
+            for values in zip(*(vars(r).values() for r in results), strict=True)
+        )
     )
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import django.db
@@ -55,6 +56,10 @@ def workers() -> Iterator[ThreadPoolExecutor]:
 
 def waiting(pool: FairQueuePool) -> int:
     return len(pool.slots.waiters)
+
+
+def waiting_are(pool: FairQueuePool, number: int) -> bool:
+    return waiting(pool) == number
 
 
 def lease_and_return(pool: FairQueuePool) -> Any:
@@ -201,7 +206,7 @@ def test_a_failed_connect_passes_the_slot_to_the_next_waiter_who_connects_itself
     assert connecting.wait(HANG)
     for number in (1, 2):
         requests.append(workers.submit(lease_and_return, pool))
-        until(lambda number=number: waiting(pool) == number)
+        until(partial(waiting_are, pool, number))
     go.set()
     for request in requests[:2]:
         with pytest.raises(DriverError):
