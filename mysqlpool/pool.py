@@ -332,19 +332,23 @@ class FairQueuePool(Pool):
 
     def _close(self, record: Record, reason: str, *, invalidate: bool = False) -> None:
         """Close a record's session, whatever listeners do; the slot stays."""
-        log_event(logger, logging.DEBUG, "session_discarded", self._alias, reason=reason)
+        record.reason = reason
         try:
             if invalidate:
                 record.invalidate()
             else:
                 record.close()
+                self.note_discard(reason)
         finally:
             session, record.dbapi_connection = record.dbapi_connection, None
-            try:
-                if session is not None:  # A listener raised before it was closed.
-                    self._close_connection(session)
-            finally:
-                self.slots.count_discard(reason)
+            if session is not None:  # A listener raised before it was closed.
+                self.note_discard(reason)
+                self._close_connection(session)
+
+    def note_discard(self, reason: str) -> None:
+        """Count and log a session that was closed; a `Record` calls it when it is invalidated."""
+        self.slots.count_discard(reason)
+        log_event(logger, logging.DEBUG, "session_discarded", self._alias, reason=reason)
 
     def _retire(self, record: Record, reason: str) -> None:
         """Close the session of a claimed record, and free its slot whatever happens."""
@@ -396,7 +400,7 @@ class FairQueuePool(Pool):
 
     def rescue(self, record: Record, serial: int) -> None:
         """Close a session whose lease or return was interrupted, unless it has a holder again."""
-        if self.slots.repair(record, serial):
+        if serial and self.slots.repair(record, serial):
             self._retire(record, "interrupted")
 
     def _do_return_conn(self, record: Record) -> None:  # type: ignore[override]

@@ -58,12 +58,15 @@ class Record(_ConnectionRecord):
         2.0.0 never checks such a record in. Where a newer version does, it finds nothing to do.
         """
         self.expires = -math.inf
-        serial = self.serial
+        serial, opened = self.serial, self.dbapi_connection is not None
         try:
             super().invalidate(e, soft)
         except BaseException:
             self._take_back(serial)
             raise
+        finally:
+            if opened and self.dbapi_connection is None:
+                self.pool.note_discard(self.reason or "invalidated")
         if e is not None and not isinstance(e, Exception):
             self._take_back(serial)
 

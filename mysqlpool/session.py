@@ -155,8 +155,11 @@ class Session(Connection):
         5.1). A packet without TLS begins with its length, which would be over 768 bytes then: more
         than any error that a server sends unasked.
         """
-        with socket.socket(fileno=os.dup(self._fd)) as peeking:
-            start = peeking.recv(2, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        try:
+            with socket.socket(fileno=os.dup(self._fd)) as peeking:
+                start = peeking.recv(2, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except OSError:  # Reset, or closed on this side.
+            return False
         return len(start) == 2 and 20 <= start[0] <= 23 and start[1] == 3
 
     def check(self, timeout: float) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connections
 
 from mysqlpool.session import Session
 from tests.mariadb import PrivateServer
@@ -133,3 +134,59 @@ def test_a_late_answer_never_reaches_the_next_statement(
     assert session._poll.poll(HANG * 1000)
     assert session.readable()
     assert session.restore() is not None
+
+
+def test_a_tls_record_is_told_from_a_packet_and_from_an_end(
+    session: Session, tls_server: PrivateServer
+) -> None:
+    """Here it is the answer to a check that gave up; a session ticket looks the same."""
+    encrypted = _cipher(session) != ""
+    with _stopped(tls_server):
+        assert not session.check(0.1)
+    assert session._poll.poll(HANG * 1000)
+    assert session.has_tls_record() == encrypted
+    with _open(tls_server, encrypted) as killed, _open(tls_server, encrypted=False) as other:
+        _run(other, f"KILL {killed.thread_id()}")
+        assert killed._poll.poll(HANG * 1000)
+        assert not killed.has_tls_record()
+
+
+def test_a_socket_that_is_closed_on_this_side_holds_no_tls_record(tls_server: PrivateServer) -> None:
+    session = _open(tls_server, encrypted=True)
+    session.close()
+    assert not session.has_tls_record()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_pool_over_tls_leases_a_live_session_again_and_no_dead_one(
+    tls_server: PrivateServer,
+) -> None:
+    """Through the backend: an idle TLS session is reused; a killed one is replaced."""
+    wrapper = _wrapper(tls_server)
+    first = _number(wrapper)
+    wrapper.close()
+    assert _number(wrapper) == first
+    wrapper.close()
+    with _open(tls_server, encrypted=False) as other:
+        _run(other, f"KILL {first}")
+    assert _number(wrapper) != first
+    wrapper.close()
+
+
+def _wrapper(server: PrivateServer) -> Any:
+    settings = {
+        **connections["default"].settings_dict,
+        "HOST": server.host,
+        "PORT": server.port,
+        "USER": server.user,
+        "NAME": "",
+        "OPTIONS": {"ssl_mode": "REQUIRED", "pool": {"pool_size": 1}},
+    }
+    return connections["default"].__class__(settings, "default")
+
+
+def _number(wrapper: Any) -> int:
+    with wrapper.cursor() as cursor:
+        cursor.execute("SELECT CONNECTION_ID()")
+        number: int = cursor.fetchone()[0]
+        return number
