@@ -61,15 +61,17 @@ class Holder:
 class Owner:
     """A thread, as one pool knows it. Made at its first lease, and lasts as long as the thread.
 
-    ``deadline`` is that of the thread's present request while it connects (monotonic seconds).
+    ``deadline`` is that of the thread's present request while it connects (monotonic seconds), and
+    ``where`` the place of its last one.
     """
 
-    __slots__ = ("deadline", "ended", "thread")
+    __slots__ = ("deadline", "ended", "thread", "where")
 
     def __init__(self) -> None:
         self.thread = threading.current_thread()
         self.ended = False
         self.deadline: float | None = None
+        self.where: Where | None = None
 
     def gone(self) -> bool:
         """Whether the thread, which has ended as far as the pool knows, is through with it.

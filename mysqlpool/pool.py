@@ -167,9 +167,11 @@ class FairQueuePool(Pool):
             owner = self._here.owner
         except AttributeError:
             owner = self._enrol()
-        frame = own_frame(sys._getframe())
-        where = frame.f_code, frame.f_lasti
-        del frame  # If it were this function's own, it would keep itself and the lease alive.
+        where = owner.where
+        if where is None or lease.prefer is None:
+            frame = own_frame(sys._getframe())
+            where = owner.where = frame.f_code, frame.f_lasti
+            del frame  # If it were this function's own, it would keep itself and the lease alive.
         now = monotonic()
         slots = self.slots
         if slots.untidy or now >= slots.tidy_at:

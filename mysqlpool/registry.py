@@ -34,7 +34,7 @@ from .release import Using, aliases_from
 if TYPE_CHECKING:
     from .leasing import AliasPool
 
-__all__ = ["close_pool", "open_sessions", "pool_for", "pools", "serves"]
+__all__ = ["close_pool", "current", "open_sessions", "pool_for", "pools"]
 
 
 class _Record(Protocol):
@@ -58,10 +58,9 @@ def open_sessions() -> MutableMapping[Any, Any]:
     return _sessions
 
 
-def serves(alias: str, identity: object) -> bool:
-    """Whether a pool is open for these connection parameters."""
-    pool = _pools.get(alias)
-    return pool is not None and pool.serves(identity)
+def current(alias: str) -> AliasPool | None:
+    """The alias's pool, which may be closed by now, or be one for other parameters."""
+    return _pools.get(alias)
 
 
 def pool_for(alias: str, identity: object, make: Callable[[], AliasPool]) -> AliasPool:

@@ -61,7 +61,9 @@ class Session(Connection):
     """What receivers of ``connection_created`` sent; empty at first."""
 
     _first = True  # the holder has sent nothing yet
-    _begun = False  # a statement said that a transaction begins
+    begun = False
+    """Whether a statement began a transaction that has not ended yet."""
+
     _touched = False  # something was sent since a transaction ended
     _classifier = _ORDINARY
 
@@ -100,7 +102,7 @@ class Session(Connection):
         False is certain for a clean session. True may be an error on the safe side: the server
         ends a transaction unasked at a deadlock or a DDL statement.
         """
-        return self._begun or (self._touched and not self.get_autocommit())
+        return self.begun or (self._touched and not self.get_autocommit())
 
     def restore(self) -> str | None:
         """Bring the session back to the baseline in as few round trips as there can be.
@@ -195,7 +197,7 @@ class Session(Connection):
         if dirty:
             self._soil(dirty)
         if transaction:
-            self._begun = True
+            self.begun = True
         try:
             _mysql.connection.query(self, sql)
         except MySQLdb.Error as error:
@@ -257,7 +259,7 @@ class Session(Connection):
         self.dirty = self.dirty or reason
 
     def _ended(self) -> None:
-        self._begun = self._touched = False
+        self.begun = self._touched = False
 
     def _note_failure(self, error: MySQLdb.Error) -> None:
         if self.broken is None and _is_disconnect(error, self):

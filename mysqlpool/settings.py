@@ -88,6 +88,9 @@ def parse_pool_settings(alias: str, settings_dict: Mapping[str, Any]) -> PoolSet
         if _wants_pings(place, settings_dict, own):
             values["pre_ping"] = True
     _refuse_idle_above_size(place, values)
+    if (values["lease"], values["reset"]) == ("transaction", "always"):
+        note = "with 'lease': 'transaction' each statement would open a session"
+        refuse(f"{place}['OPTIONS']['pool']['reset']", '"dirty"', "always", note)
     session = {key: values.pop(key) for key in SESSION_DEFAULTS}
     return PoolSettings(alias, pool_class, MappingProxyType(values), pooled, **session)
 

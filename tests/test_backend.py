@@ -483,8 +483,8 @@ def test_sessions_opened_discarded_and_closed_are_logged_and_leases_are_not(
     told = [(record.event, record.fields) for record in records]
     assert told == [
         ("session_opened", {"session": first}),
-        ("session_discarded", {"reason": "SET"}),
         ("session_closed", {}),
+        ("session_discarded", {"reason": "SET"}),
     ]
 
 

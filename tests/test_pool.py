@@ -62,6 +62,7 @@ def test_an_engine_runs_on_it() -> None:
     engine.dispose()
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT 1")) == 1
+    engine.dispose()
 
 
 def test_an_engine_replaces_the_sessions_of_a_server_that_went_away(driver: FakeDriver) -> None:
@@ -70,7 +71,7 @@ def test_an_engine_replaces_the_sessions_of_a_server_that_went_away(driver: Fake
     proxies: list[Any] = [pool.connect() for _ in range(3)]
     for proxy in proxies[:2]:
         proxy.close()
-    old = set(driver.open)
+    old: set[Any] = set(driver.open)
     pool._invalidate(proxies[2])
     pool._invalidate(proxies[2])  # Of the same generation: nothing more to invalidate.
     assert pool.connect().dbapi_connection not in old
@@ -120,7 +121,8 @@ def test_a_pre_ping_replaces_a_dead_session(driver: FakeDriver) -> None:
 )
 def test_events_come_in_queue_pools_order(end: Callable[[Any], Any]) -> None:
     histories = []
-    for kind in (FairQueuePool, QueuePool):
+    kinds: tuple[Any, ...] = (FairQueuePool, QueuePool)
+    for kind in kinds:
         pool = kind(FakeDriver().connect, pool_size=1, max_overflow=0)
         happened = record_events(pool)
         proxy = pool.connect()
@@ -215,7 +217,8 @@ def test_sessions_are_taken_in_the_order_of_use_lifo(driver: FakeDriver, use_lif
 
 def test_sizes_and_status_read_as_queue_pools(driver: FakeDriver) -> None:
     ours = fair_pool(driver, 3, max_overflow=2, timeout=7.5)
-    theirs = QueuePool(FakeDriver().connect, pool_size=3, max_overflow=2, timeout=7.5)
+    connect: Any = FakeDriver().connect
+    theirs = QueuePool(connect, pool_size=3, max_overflow=2, timeout=7.5)
     for step in range(3):
         assert ours.status() == theirs.status(), step
         assert ours.timeout() == theirs.timeout()

@@ -151,7 +151,7 @@ def test_a_tls_record_is_told_from_a_packet_and_from_an_end(
         assert not killed.has_tls_record()
 
 
-def test_a_socket_that_is_closed_on_this_side_holds_no_tls_record(tls_server: PrivateServer) -> None:
+def test_a_socket_closed_on_this_side_holds_no_tls_record(tls_server: PrivateServer) -> None:
     session = _open(tls_server, encrypted=True)
     session.close()
     assert not session.has_tls_record()

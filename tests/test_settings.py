@@ -241,6 +241,12 @@ def test_messages_say_what_to_write() -> None:
     assert refusal({"max_overflow": -1}).endswith(f"not -1: {unlimited}")
 
 
+def test_a_session_for_each_statement_is_refused() -> None:
+    message = refusal({"lease": "transaction", "reset": "always"})
+    assert message.startswith("DATABASES['default']['OPTIONS']['pool']['reset'] must be \"dirty\"")
+    assert message.endswith("each statement would open a session")
+
+
 def test_a_typo_is_answered_with_the_nearest_known_key(settings: Settings) -> None:
     settings.MYSQLPOOL_BACKEND = "QueuePool"
     settings.MYSQLPOOL_ARGUMENTS = {"pool_sise": 5}

@@ -60,7 +60,9 @@ class DatabaseWrapper(Multiplexing, mysql.DatabaseWrapper):
 
     def __init__(self, settings_dict: dict[str, Any], alias: str = DEFAULT_DB_ALIAS) -> None:
         super().__init__(settings_dict, alias)
-        if alias != NO_DB_ALIAS and not registry.serves(alias, _identity(settings_dict)):
+        pool = registry.current(alias)
+        known = pool is not None and pool.serves(_identity(settings_dict))
+        if alias != NO_DB_ALIAS and not known:
             # Bad input is refused at start, not at the first query.
             parse_pool_settings(alias, settings_dict)
 
@@ -79,7 +81,10 @@ class DatabaseWrapper(Multiplexing, mysql.DatabaseWrapper):
         """Whether connect() would change nothing, because nothing changed since close()."""
         if not self._rested or not self._has_params():
             return False
-        return bool(self._rested_settings == _wrapper_settings(self.settings_dict))
+        if self._suspended:
+            return True
+        as_before = self._rested_settings == _wrapper_settings(self.settings_dict)
+        return as_before and not connection_created.receivers
 
     def _has_params(self) -> bool:
         return bool(self._params_identity == _identity(self.settings_dict))
@@ -91,7 +96,7 @@ class DatabaseWrapper(Multiplexing, mysql.DatabaseWrapper):
         was outside of a transaction.  So it is called for a wrapper's first lease, for a new
         session, and where receivers of ``connection_created`` listen; else the lease is enough.
         """
-        if self._is_rested() and (self._suspended or not connection_created.receivers):
+        if self._is_rested():
             lease = self._take_lease(self._params)
             if lease.session.settled:
                 self._resume(lease)
@@ -155,6 +160,9 @@ class DatabaseWrapper(Multiplexing, mysql.DatabaseWrapper):
                 return lease
 
     def _pool(self, params: dict[str, Any]) -> AliasPool:
+        pool = registry.current(self.alias)
+        if pool is not None and pool.serves(self._params_identity):
+            return pool
         return registry.pool_for(self.alias, self._params_identity, lambda: self._made_pool(params))
 
     def _made_pool(self, params: dict[str, Any]) -> AliasPool:

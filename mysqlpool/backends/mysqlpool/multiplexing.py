@@ -128,9 +128,10 @@ class Multiplexing:
         lease = self._lease
         if lease is None or not self._multiplexes or self._is_bound():
             return
-        if lease.session.dirty:
-            lease.pin(lease.session.dirty)
-        elif not (lease.session.broken or lease.session.in_transaction):
+        session = lease.session
+        if session.dirty:
+            lease.pin(session.dirty)
+        elif not (session.broken or session.begun):
             self._suspend()
 
     def _is_bound(self) -> bool:
