@@ -124,6 +124,21 @@ class Session(Connection):
             self.broken = _reason(error)
         return self.broken
 
+    def is_at_rest(self) -> bool:
+        """Whether a session that is not broken, after statements without an error, is as settled.
+
+        What `restore` finds out in general, for the end of a lease between two statements.
+        """
+        try:
+            if self.dirty or self.begun or self.get_autocommit() != self._autocommit:
+                return False
+            if self.next_result() != -1:
+                return False
+        except MySQLdb.Error:  # Rows are unread, or it was closed by hand: the release will see.
+            return False
+        self._touched, self._first = False, True
+        return True
+
     def _go_back(self) -> None:
         # After a disconnect while rows were read, the library knows no error any more, but has
         # closed the socket. Its number may belong to another thread's file by now.

@@ -505,6 +505,58 @@ def test_on_a_full_server_a_request_waits_for_one_of_our_own_sessions(
     assert_conserved(pool, 5)
 
 
+def test_who_was_refused_by_a_full_server_keeps_the_place_in_the_queue(
+    driver: FakeDriver, workers: ThreadPoolExecutor
+) -> None:
+    pool = fair_pool(driver, 1)
+    connecting, go = threading.Event(), threading.Event()
+
+    def slowly() -> None:
+        connecting.set()
+        go.wait(HANG)
+
+    driver.before["connect"] = slowly
+    driver.faults["connect"] = [DriverError(1040, "full")]
+    order: list[str] = []
+
+    def work(name: str) -> None:
+        lease = pool.lease()
+        order.append(name)
+        lease.give_back()
+
+    requests = [workers.submit(work, "first")]
+    assert connecting.wait(HANG)
+    requests.append(workers.submit(work, "second"))
+    until(lambda: waiting(pool) == 1)
+    go.set()
+    for request in requests:
+        request.result(HANG)
+    assert order == ["first", "second"]
+
+
+def test_a_newcomer_does_not_overtake_who_waits_for_a_full_server(
+    driver: FakeDriver, workers: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()
+    monkeypatch.setattr(mysqlpool.pool, "monotonic", clock)
+    pool = fair_pool(driver, 1)
+    driver.limit = 0
+    order: list[str] = []
+
+    def work(name: str) -> None:
+        lease = pool.lease()
+        order.append(name)
+        lease.give_back()
+
+    waiter = workers.submit(work, "waiter")
+    until(lambda: waiting(pool) == 1)
+    driver.limit = None
+    clock.advance(5)
+    work("newcomer")
+    waiter.result(HANG)
+    assert order == ["waiter", "newcomer"]
+
+
 def test_waiters_do_not_storm_a_full_server(
     driver: FakeDriver, workers: ThreadPoolExecutor
 ) -> None:
@@ -648,6 +700,46 @@ def test_a_lost_handle_gives_the_slot_back_and_its_session_is_discarded(
     session = pool.lease().session
     assert lease_and_return(pool) is not session
     assert pool.figures()["discards"] == {"lost": 1}
+
+
+def test_a_lost_handle_is_found_also_after_a_full_server(driver: FakeDriver, no_gc: None) -> None:
+    """The refusal's traceback must not keep the handle until the garbage collector comes."""
+    pool = fair_pool(driver, 1)
+    driver.faults["connect"] = [DriverError(1040, "full")]
+    session = pool.lease().session
+    assert lease_and_return(pool) is not session
+
+
+def test_a_session_is_not_closed_while_its_thread_still_ends(
+    driver: FakeDriver, workers: ThreadPoolExecutor
+) -> None:
+    """Finalizers of thread-locals may use it, and two threads must not be in one session."""
+    pool = fair_pool(driver, 1)
+    here = threading.local()
+    keep: list[Any] = []
+    was_open: list[bool] = []
+
+    class Late:
+        def __del__(self) -> None:
+            time.sleep(0.1)  # The chance to go wrong.
+            was_open.append(keep[0].session in driver.open)
+
+    leased, end = threading.Event(), threading.Event()
+
+    def work() -> None:
+        keep.append(pool.lease())
+        here.late = Late()
+        leased.set()
+        assert end.wait(HANG)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert leased.wait(HANG)
+    waiter = workers.submit(lease_and_return, pool)
+    until(lambda: waiting(pool) == 1)
+    end.set()
+    assert waiter.result(HANG / 3) is not keep[0].session
+    assert was_open == [True]
 
 
 def test_an_ended_thread_without_a_lease_costs_nothing(driver: FakeDriver) -> None:

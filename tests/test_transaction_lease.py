@@ -6,6 +6,7 @@ import gc
 import threading
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.db import connection, connections, transaction
@@ -351,3 +352,25 @@ def test_a_timeout_tells_what_pinned_the_sessions() -> None:
     assert isinstance(result.value, PoolTimeout)
     assert result.value.holders[0].pinned == "SET"
     assert "pinned by SET" in str(result.value)
+
+
+def test_rows_left_unread_on_the_raw_connection_keep_the_lease_until_the_release() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT CONNECTION_ID()")
+        (first,) = cursor.fetchone()
+        connection.connection.query("SELECT 1 UNION SELECT 2")
+        result = connection.connection.use_result()
+    assert out() == 1
+    release_connections()
+    assert session_id() != first
+    del result
+
+
+def test_a_wrong_password_at_a_later_lease_is_djangos_error() -> None:
+    session_id()
+    close_pool()
+    settings = connections["default"].settings_dict
+    with mock.patch.dict(settings, USER="nobody-there", PASSWORD="wrong"):
+        error = error_of(session_id)
+    assert isinstance(error, OperationalError)
+    assert session_id() > 0

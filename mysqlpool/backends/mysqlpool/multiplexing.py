@@ -17,7 +17,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from mysqlpool.leasing import end_lease
+import MySQLdb
 
 from .cursors import LeasedCursor
 
@@ -68,7 +68,9 @@ class Multiplexing:
         _connecting: bool
         _rested: bool
 
-        def _rest(self) -> None: ...
+        wrap_database_errors: Any
+
+        def connect(self) -> None: ...
 
     _multiplexes = False  # the pool's lease mode is "transaction"
     _suspended = False  # without a lease, but connected in Django's sense
@@ -85,9 +87,19 @@ class Multiplexing:
     def _cursor(self, name: str | None = None) -> Any:
         opening, self._opening = self._opening, True
         try:
+            if self._suspended:
+                self._resume_lease()
             return super()._cursor(name)  # type: ignore[misc]
         finally:
             self._opening = opening
+
+    def _resume_lease(self) -> None:
+        # What ensure_connection() does, in fewer steps: between statements it counts.
+        try:
+            self.connect()
+        except MySQLdb.Error:
+            with self.wrap_database_errors:
+                raise
 
     def _counted_cursor(self) -> CountedCursor:
         cursor = CountedCursor(self.connection.cursor(), self)  # type: ignore[arg-type]
@@ -131,8 +143,8 @@ class Multiplexing:
         session = lease.session
         if session.dirty:
             lease.pin(session.dirty)
-        elif not (session.broken or session.begun):
-            self._suspend()
+        elif not session.broken and session.is_at_rest():
+            self._suspend(lease)
 
     def _is_bound(self) -> bool:
         """Whether the wrapper needs its session, clean or not."""
@@ -145,10 +157,8 @@ class Multiplexing:
             or self._opening
         )
 
-    def _suspend(self) -> None:
-        lease, self._lease, self.connection = self._lease, None, None
-        assert lease is not None
+    def _suspend(self, lease: Lease) -> None:
+        self._lease = self.connection = None
         self._former = lease.session
-        self._rest()
-        self._suspended = self._rested
-        end_lease(lease)
+        self._rested = self._suspended = bool(self.settings_dict["AUTOCOMMIT"])
+        lease.give_back()
