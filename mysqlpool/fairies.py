@@ -62,6 +62,13 @@ class FairyLease:
             fairy.close()
             self._owner.sweep()
 
+    def offer(self) -> None:
+        self.give_back()
+
+    def resume(self, *, if_latest: bool) -> bool:
+        """SQLAlchemy's own pools give a session back for good."""
+        return False
+
     def discard(self, reason: str) -> None:
         fairy, self._fairy = self._fairy, None
         if fairy is not None:

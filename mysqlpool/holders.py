@@ -65,10 +65,11 @@ class Owner:
     ``where`` the place of its last one.
     """
 
-    __slots__ = ("deadline", "ended", "thread", "where")
+    __slots__ = ("deadline", "ended", "ident", "thread", "where")
 
     def __init__(self) -> None:
         self.thread = threading.current_thread()
+        self.ident = threading.get_ident()
         self.ended = False
         self.deadline: float | None = None
         self.where: Where | None = None

@@ -38,6 +38,10 @@ class Lease(Protocol):
 
     def give_back(self) -> None: ...
 
+    def offer(self) -> None: ...
+
+    def resume(self, *, if_latest: bool) -> bool: ...
+
     def discard(self, reason: str) -> None: ...
 
 
@@ -75,14 +79,14 @@ def _strike_out(alias: str, session: Session) -> None:
 
 
 def end_lease(lease: Lease, reason: str | None = None) -> None:
-    """Give the session back, or discard it: for ``reason``, or when it cannot be restored."""
+    """Offer the session, or discard it: for ``reason``, or when it cannot be restored."""
     try:
         reason = reason or lease.session.restore()
     except BaseException:
         lease.discard("interrupted")
         raise
     if reason is None:
-        lease.give_back()
+        lease.offer()
     else:
         lease.discard(reason)
 

@@ -2,7 +2,7 @@
 
 What can be decided in a moment is decided under the lock, in `mysqlpool.slots`, whose docstring has
 the state machine and the lock rule. What takes time (connecting, checking, closing, listeners,
-logging) is here, outside of the lock.
+logging) is here and in `mysqlpool.keeper`, outside of the lock.
 
 An exception at any point of that work, also one that a signal handler raises, gives the slot back.
 One that a signal handler raises in the microsecond of a locked section (in the main thread) is
@@ -13,44 +13,27 @@ SQLAlchemy's `connect` got its record and before it has made its proxy.
 
 from __future__ import annotations
 
-import logging
 import math
-import random
 import sys
 import threading
 from collections.abc import Callable
 from functools import partial
-from time import monotonic
 from typing import Any
 
-from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection
-from sqlalchemy.pool.base import PoolResetState
+from sqlalchemy.pool import ConnectionPoolEntry
 
+from . import clock
 from .errors import PoolExhausted, PoolTimeout, TooManyWaiters
-from .holders import Held, Owner, Sentinel, Where, describe_holders, own_frame, place
-from .logs import log_event
+from .holders import Owner, Sentinel, Where, describe_holders, own_frame
+from .keeper import Keeper, classify_connect_error
 from .records import Lease, Record, Request
-from .slots import Limits, Slots, drain
+from .slots import Limits, Slots
 from .waiting import Waiter
 
 __all__ = ["FairQueuePool", "Lease", "classify_connect_error"]
 
-logger = logging.getLogger(__name__)
 
-# ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED
-# https://mariadb.com/kb/en/mariadb-error-code-reference/
-FULL = frozenset({1040, 1203, 1226})
-
-# recycle is spread over its last 5 %, so that sessions opened together do not all end together.
-JITTER = 0.05
-
-
-def classify_connect_error(error: BaseException) -> str | None:
-    """``"full"`` when the server or the account has all the sessions it may have, else None."""
-    return "full" if error.args and error.args[0] in FULL else None
-
-
-class FairQueuePool(Pool):
+class FairQueuePool(Keeper):
     """A drop-in for ``sqlalchemy.pool.QueuePool`` whose waiters are served in order.
 
     ``pool_size`` sessions are kept, and ``max_overflow`` more may be open at once; 0 and -1 mean
@@ -124,8 +107,8 @@ class FairQueuePool(Pool):
     def __repr__(self) -> str:
         slots = self.slots
         return (
-            f"<FairQueuePool {self._alias!r}: {len(slots.out)} of {slots.limits.total} in use, "
-            f"{len(slots.idle)} idle, {len(slots.waiters)} waiting>"
+            f"<FairQueuePool {self._alias!r}: {slots.in_use} of {slots.limits.total} in use, "
+            f"{slots.at_rest} idle, {len(slots.waiters)} waiting>"
         )
 
     # Leasing
@@ -141,6 +124,7 @@ class FairQueuePool(Pool):
         """
         lease = Lease()
         lease.pool, lease.prefer = self, prefer
+        lease.owner = self.this_thread()
         if self._pre_ping or self.dispatch.checkout:
             self._lease_by_proxy(lease)
         else:
@@ -163,36 +147,47 @@ class FairQueuePool(Pool):
 
     def _obtain(self, lease: Request) -> None:
         """Give ``lease`` a session that is fit, or raise and leave nothing behind."""
-        try:
-            owner = self._here.owner
-        except AttributeError:
-            owner = self._enrol()
+        owner = self.this_thread()
         where = owner.where
         if where is None or lease.prefer is None:
             frame = own_frame(sys._getframe())
             where = owner.where = frame.f_code, frame.f_lasti
             del frame  # If it were this function's own, it would keep itself and the lease alive.
-        now = monotonic()
+        now = clock.monotonic()
         slots = self.slots
         if slots.untidy or now >= slots.tidy_at:
-            self._tidy(now)
+            self.tidy(now)
         try:
             if not slots.take(lease, owner, where, now):
                 raise self._exhausted(TooManyWaiters, owner, 0.0)
             record = lease.record
-            fault = None if record is None else self._fault(record, now)
+            fault = None if record is None else self.fault(record, now)
             if record is None or fault is not None:
                 self._obtain_slowly(lease, fault, owner, where, now)
         except BaseException:
             self._give_up(lease)
             raise
 
-    def _enrol(self) -> Owner:
-        """Make this thread known to the pool, and have the pool told when it ends."""
-        owner = Owner()
-        self._here.sentinel = Sentinel(owner, self.slots)
-        self._here.owner = owner
-        return owner
+    def replace(self, lease: Lease, fault: str, owner: Owner, since: float) -> None:
+        """Give a lease that is being resumed another session instead of its own."""
+        assert lease.record is not None
+        try:
+            self._obtain_slowly(lease, fault, owner, lease.record.where, since)
+        except BaseException:
+            self._give_up(lease)
+            raise
+        lease.session = lease.record.dbapi_connection
+
+    def this_thread(self) -> Owner:
+        """This thread, as the pool knows it; the pool is told when it ends."""
+        try:
+            owner: Owner = self._here.owner
+            return owner
+        except AttributeError:
+            owner = Owner()
+            self._here.sentinel = Sentinel(owner, self.slots)
+            self._here.owner = owner
+            return owner
 
     def _obtain_slowly(
         self, lease: Request, fault: str | None, owner: Owner, where: Where, since: float
@@ -203,22 +198,22 @@ class FairQueuePool(Pool):
         while True:
             if lease.waiter is not None:
                 self._wait(lease, lease.waiter, deadline, error)
-                fault = self._fault(lease.record, monotonic(), idle=False)
+                fault = self.fault(lease.record, clock.monotonic(), idle=False)
             record = lease.record
             assert record is not None
             if fault is None:
                 break
             if record.dbapi_connection is not None:
-                self._close(record, fault, invalidate=fault == "dead")
-                if self.slots.swap(lease, monotonic()):
-                    fault = self._fault(lease.record, monotonic())
+                self.close_session(record, fault, invalidate=fault == "dead")
+                if self.slots.swap(lease, clock.monotonic()):
+                    fault = self.fault(lease.record, clock.monotonic())
                     continue
             error = self._connect(record, owner, deadline)
             if error is None:
                 break
-            self.slots.back_off(lease, Waiter(owner, where, since), monotonic())
+            self.slots.back_off(lease, Waiter(owner, where, since), clock.monotonic())
 
-    def _fault(self, record: Record | None, now: float, *, idle: bool = True) -> str | None:
+    def fault(self, record: Record | None, now: float, *, idle: bool = True) -> str | None:
         """Why the session of a record cannot serve its next holder, if it cannot."""
         assert record is not None
         session = record.dbapi_connection
@@ -238,9 +233,9 @@ class FairQueuePool(Pool):
         """Wait until served. The time ends it only while it was not: then `PoolTimeout`."""
         slots = self.slots
         while waiter.record is None:
-            now = monotonic()
+            now = clock.monotonic()
             if slots.untidy or now >= slots.look_at():
-                self._tidy(now)
+                self.tidy(now)
             elif now < deadline:
                 waiter.park(min(deadline, slots.look_at()) - now)
             else:
@@ -256,15 +251,15 @@ class FairQueuePool(Pool):
             if not self.slots.withdraw(waiter):
                 return  # Served at the very last moment.
             lease.waiter = None
-            self.slots.tally["timeouts"] += 1
+            self.slots.tally.events["timeouts"] += 1
         raise self._exhausted(PoolTimeout, waiter.owner, now - waiter.since) from cause
 
     def _exhausted(self, kind: type[PoolExhausted], owner: Owner, seconds: float) -> PoolExhausted:
         slots = self.slots
         with slots.section():
-            held = slots.held(monotonic())
+            held = slots.held(clock.monotonic())
             waiting = [waiter.owner for waiter in slots.waiters]
-            in_use = len(slots.out)
+            in_use = slots.in_use
         return kind(
             self._alias,
             limit=slots.limits.total,
@@ -287,24 +282,6 @@ class FairQueuePool(Pool):
             if waiter.record is not None:
                 self.slots.count("unserved")
                 self.give_back(waiter.record, waiter.serial)
-
-    # Connecting and closing
-
-    def _should_wrap_creator(self, creator: Any) -> Any:
-        return partial(self._open, super()._should_wrap_creator(creator))
-
-    def _open(self, make: Callable[[Record], Any], record: Record) -> Any:
-        """Open a session. SQLAlchemy calls it for a record; all of this pool's begin here."""
-        record.generation, record.reason = self.slots.generation, None
-        try:
-            session = make(record)
-        except BaseException as error:
-            self.slots.connected(monotonic(), error, full=self._classify(error) == "full")
-            raise
-        now = monotonic()
-        record.expires = now + self._lifetime * random.uniform(1 - JITTER, 1)
-        self.slots.connected(now, None)
-        return session
 
     def _connect(self, record: Record, owner: Owner, deadline: float) -> Exception | None:
         """Open the record's session; return the error if the server is full, raise all others."""
@@ -330,159 +307,9 @@ class FairQueuePool(Pool):
         owner: Owner | None = getattr(self._here, "owner", None)
         if owner is None or owner.deadline is None or owner.deadline == math.inf:
             return None
-        return max(0.0, owner.deadline - monotonic())
-
-    def _close(self, record: Record, reason: str, *, invalidate: bool = False) -> None:
-        """Close a record's session, whatever listeners do; the slot stays."""
-        record.reason = reason
-        try:
-            if invalidate:
-                record.invalidate()
-            else:
-                record.close()
-                self.note_discard(reason)
-        finally:
-            session, record.dbapi_connection = record.dbapi_connection, None
-            if session is not None:  # A listener raised before it was closed.
-                self.note_discard(reason)
-                self._close_connection(session)
-
-    def note_discard(self, reason: str) -> None:
-        """Count and log a session that was closed; a `Record` calls it when it is invalidated."""
-        self.slots.count_discard(reason)
-        log_event(logger, logging.DEBUG, "session_discarded", self._alias, reason=reason)
-
-    def _retire(self, record: Record, reason: str) -> None:
-        """Close the session of a claimed record, and free its slot whatever happens."""
-        try:
-            if record.dbapi_connection is not None:
-                self._close(record, reason)
-        finally:
-            self.slots.free(record, monotonic())
-
-    # Returning
-
-    def give_back(self, record: Record, serial: int) -> None:
-        """End a lease by putting its session back. What `Lease.give_back` and SQLAlchemy call."""
-        try:
-            now = monotonic()
-            reason = self.slots.put(record, serial, now)
-            if reason is not None:
-                self._retire(record, reason)
-            if self.slots.untidy or now >= self.slots.tidy_at:
-                self._tidy(now)
-        except BaseException:
-            self.rescue(record, serial)
-            raise
-
-    def announce_return(self, record: Record, serial: int) -> None:
-        """Tell listeners of ``reset`` and ``checkin``, as SQLAlchemy does before a return."""
-        session = record.dbapi_connection
-        try:
-            if self.dispatch.reset:
-                state = PoolResetState(
-                    transaction_was_reset=True, terminate_only=False, asyncio_safe=True
-                )
-                self.dispatch.reset(session, record, state)
-            self.dispatch.checkin(session, record)
-        except BaseException:
-            self.rescue(record, serial)
-            raise
-
-    def discard(self, record: Record, serial: int, reason: str) -> None:
-        """End a lease by closing its session. What `Lease.discard` calls."""
-        if not self.slots.claim(record, serial, reason):
-            return
-        try:
-            self._close(record, reason, invalidate=True)
-            if self.dispatch.checkin:
-                self.dispatch.checkin(None, record)
-        finally:
-            self.slots.free(record, monotonic())
-
-    def rescue(self, record: Record, serial: int) -> None:
-        """Close a session whose lease or return was interrupted, unless it has a holder again."""
-        if serial and self.slots.repair(record, serial):
-            self._retire(record, "interrupted")
-
-    def _do_return_conn(self, record: Record) -> None:  # type: ignore[override]
-        if record.dbapi_connection is None:  # Invalidated, or detached and not the pool's any more.
-            record.expires = -math.inf
-        self.give_back(record, record.serial)
-
-    def _invalidate(
-        self,
-        connection: PoolProxiedConnection,
-        exception: BaseException | None = None,
-        _checkin: bool = True,
-    ) -> None:
-        """Have all sessions replaced that were opened in this one's generation: SQLAlchemy's call.
-
-        SQLAlchemy's own compares wall-clock times.
-        """
-        record = getattr(connection, "_connection_record", None)
-        if record is None or record.generation == self.slots.generation:
-            self.slots.renew()
-        if _checkin and getattr(connection, "is_valid", False):
-            connection.invalidate(exception)
-
-    # Looking after
-
-    def _tidy(self, now: float) -> None:
-        """Do what finalizers asked for and what has come due, and serve whom that helps.
-
-        An error of a close listener here is not the present caller's: it is logged.
-        """
-        slots = self.slots
-        found = slots.collect(now)
-        if found is None:
-            return
-        try:
-            for held, reason in found.reaped:
-                self._warn("lease_reaped", held, reason=reason)
-            for held in found.leaked:
-                self._warn("lease_leaked", held, location=describe_holders([held])[0].location)
-            for record, serial, why in drain(slots.deferred):
-                self.give_back(record, serial) if why is None else self.discard(record, serial, why)
-            for record, why in drain(slots.closing):
-                self._retire_logged(record, why)
-        finally:
-            if slots.closing or slots.deferred:
-                slots.untidy = True
-
-    def _retire_logged(self, record: Record, reason: str) -> None:
-        try:
-            self._retire(record, reason)
-        except Exception:
-            log_event(
-                logger, logging.ERROR, "close_failed", self._alias, exc_info=True, reason=reason
-            )
-
-    def _warn(self, event: str, held: Held, **fields: Any) -> None:
-        owner, seconds, where, pinned = held
-        if pinned:
-            fields["pinned"] = pinned
-        log_event(
-            logger,
-            logging.WARNING,
-            event,
-            self._alias,
-            holder=owner.thread.name,
-            held_seconds=round(seconds, 3),
-            leased_at=place(where),
-            **fields,
-        )
+        return max(0.0, owner.deadline - clock.monotonic())
 
     # What QueuePool has
-
-    def dispose(self) -> None:
-        """Close idle sessions now, and leased ones when they come back; the pool stays usable.
-
-        All of them count until they are closed, so the limit holds meanwhile.
-        """
-        self.slots.renew()
-        self._tidy(monotonic())
-        self.logger.info("Pool disposed. %s", self.status())
 
     def recreate(self) -> FairQueuePool:
         """Return a new, empty pool with the same arguments and listeners."""
@@ -505,10 +332,10 @@ class FairQueuePool(Pool):
         return self._timeout
 
     def checkedin(self) -> int:
-        return len(self.slots.idle)
+        return self.slots.at_rest
 
     def checkedout(self) -> int:
-        return len(self.slots.out)
+        return self.slots.in_use
 
     def overflow(self) -> int:
         return self.checkedin() + self.checkedout() - self._size if self._size else 0

@@ -6,6 +6,8 @@ A slot is a `Record`, which has a session or not, and is in one of three places:
     idle      --lease-----------------> out
     out       --return, nobody waits--> idle
     out       --return, a waiter------> out     of the longest waiter: the direct hand-off
+    out       --offer, nobody waits---> out     offered: of whoever is the first to pop it
+    offered   --anybody but the owner-> idle
     out       --discard, closed-------> (nowhere), and the longest waiter has room
 
 So ``len(idle) + len(out)`` is the number of sessions, counted from before they are connected until
@@ -13,11 +15,16 @@ after they are closed, and there is no other count that could drift from it. A r
 closed is in ``out`` with no owner and the serial 0: nobody else will touch it.
 
 Lock rule. ``lock`` guards every attribute here, and the ``serial`` of records. Nothing blocks while
-it is held: `mysqlpool.pool` connects, checks and closes sessions, calls listeners and logs outside
-of it. It is reentrant for one reason only: the garbage collector or a signal handler may run code
-in the midst of a locked section that ends a lease. ``busy`` tells, and what would change anything
-is put off until the section is over (``deferred``, ``untidy``). Only a new lease cannot be put off,
-and is refused.
+it is held: `mysqlpool.pool` and `mysqlpool.keeper` connect, check and close sessions outside of it.
+It is reentrant for one reason only: the garbage collector or a signal handler may run code in the
+midst of a locked section that ends a lease. ``busy`` tells, and what would change anything is put
+off until the section is over (``deferred``, ``untidy``). Only a new lease cannot be put off, and is
+refused.
+
+``offered`` changes without the lock, by single dictionary operations, which are atomic: whoever
+pops a lease has its record. A holder that offers looks afterwards whether somebody waits, and who
+begins to wait looks afterwards whether something was offered, so that one of them sees the other.
+While somebody waits, nothing stays offered.
 
 Finalizers (`alarm`) take no lock at all: two pools' finalizers could otherwise wait for each other,
 and in a forked child the lock may belong to a thread that does not exist. They set ``untidy`` and
@@ -29,42 +36,25 @@ from __future__ import annotations
 
 import bisect
 import math
-import random
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, TypeVar
+from itertools import repeat
+from operator import attrgetter
+from typing import Any
 
 from .errors import PoolError
+from .fullness import Fullness
 from .holders import Held, Owner, Where
-from .records import Record, Request
+from .records import Lease, Record, Request
+from .tally import Tally
 from .waiting import Waiter
 
-__all__ = ["Found", "Limits", "Slots", "drain"]
+__all__ = ["Limits", "Slots", "holding"]
 
-# Seconds between two attempts to connect to a full server: at first, and at most.
-FIRST_RETRY = 0.05
-LAST_RETRY = 0.5
-
-T = TypeVar("T")
-
-COUNTERS = ("waits", "timeouts", "refused", "connects", "connect_errors", "reaped")
-
-# Seconds between two looks at a thread that is just ending.
-LAST_BREATH = 0.005
-
-
-def drain(queue: deque[T]) -> Iterator[T]:
-    """What is in a queue, one by one. Others may drain it too: each item comes to one of them."""
-    while True:
-        try:
-            item = queue.popleft()
-        except IndexError:
-            return
-        yield item
+IDLE_SINCE = attrgetter("idle_since")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +67,6 @@ class Limits:
     max_idle: float
     min_idle: int
     leak_after: float
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a look at the leases brought to light: those taken back, why, and those held long."""
-
-    reaped: list[tuple[Held, str]]
-    leaked: list[Held]
 
 
 def holding(record: Record, owner: Owner, now: float) -> Held:
@@ -103,22 +85,24 @@ class Slots:
         self.busy = False
         self.idle: deque[Record] = deque()  # the longest idle first
         self.out: dict[Record, Owner | None] = {}  # the oldest lease first
+        self.offered: dict[Lease, Record] = {}  # of leases that may be resumed; all are in ``out``
+        self.latest: Record | None = None  # the one that came back last, if that was offered
+        self.taken: list[Record | None] = []  # out of ``offered``, and not yet in ``idle``
         self.waiters: deque[Waiter] = deque()  # the longest waiting first
+        self.lifo = lifo
         self.end = -1 if lifo else 0  # of ``idle``, where leases are taken from
         self.pop = self.idle.pop if lifo else self.idle.popleft
+        self.overflows = limits.total > limits.keep
         self.generation = 0  # grows when all sessions opened so far are to go
         self.serial = 0  # the number of leases granted, also of those that came to nothing
-        self.tally: Counter[str] = Counter()
-        self.discards: Counter[str] = Counter()
-        self.pinned: Counter[str] = Counter()
-        self.full_tries = 0  # attempts since the server began to say that it is full
-        self.full_until = -math.inf  # when the next one may be made
+        self.resumed = 0  # how often ended leases were resumed
+        self.tally = Tally()
+        self.fullness = Fullness()
         self.deferred: deque[tuple[Record, int, str | None]] = deque()
         self.closing: deque[tuple[Record, str]] = deque()  # for whoever tidies up
         self.untidy = False
         self.tidy_at = -math.inf  # when age alone makes something untidy, at the earliest
         self.dying = False  # some holder is just ending
-        self.leaks_seen = 0  # the serial up to which leaks were reported
 
     def alarm(self) -> None:
         """Have somebody tidy up. For finalizers: takes no lock, and may run at any moment."""
@@ -157,6 +141,9 @@ class Slots:
             self.busy = True
             try:
                 if not self.waiters:
+                    # To prefer no session is to take them in their order, the offered ones, too.
+                    if self.offered and (lease.prefer is None or not self.idle):
+                        self.fold()
                     if self.idle:
                         at = self.end if lease.prefer is None else self.find(lease.prefer)
                         # First what lets an exception in between be undone, and del last.
@@ -192,40 +179,31 @@ class Slots:
 
     def enqueue(self, lease: Request, waiter: Waiter) -> bool:
         if len(self.waiters) >= self.limits.waiting:
-            self.tally["refused"] += 1
+            self.tally.events["refused"] += 1
             return False
         lease.waiter = waiter
-        self.tally["waits"] += 1
+        self.tally.events["waits"] += 1
         self.waiters.append(waiter)
+        if self.offered:
+            self.serve(waiter.since)
         return True
 
     def has_room(self, now: float) -> bool:
-        """Whether one more session may be opened. Locked.
-
-        While the server is full one request at a time asks it again, at growing intervals.
-        """
-        if len(self.out) + len(self.idle) >= self.limits.total:
-            return False
-        if not self.full_tries:
-            return True
-        if now < self.full_until:
-            return False
-        self.full_until = now + self.retry_delay()
-        return True
-
-    def retry_delay(self) -> float:
-        longest = min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(self.full_tries, 16))
-        return longest * random.uniform(0.5, 1.0)
+        """Whether one more session may be opened, by the caller and now. Locked."""
+        within = len(self.out) + len(self.idle) < self.limits.total
+        return within and self.fullness.may_ask(now)
 
     def serve(self, now: float) -> None:
         """Serve waiters as long as there is something for them. Locked."""
         while self.waiters:
+            if self.offered:
+                self.fold()
             if self.idle:
                 self.hand(self.pop(), now)
             elif self.has_room(now):
                 self.hand(self.make(), now)
             else:
-                if self.full_tries:  # It may have to wake for the next attempt now.
+                if self.fullness.refusals:  # It may have to wake for the next attempt now.
                     self.waiters[0].wake()
                 return
 
@@ -233,8 +211,8 @@ class Slots:
         """When a waiter has to look again, though nobody wakes it."""
         if self.dying:
             return self.tidy_at
-        if self.full_tries and len(self.out) + len(self.idle) < self.limits.total:
-            return self.full_until
+        if self.fullness.refusals and len(self.out) + len(self.idle) < self.limits.total:
+            return self.fullness.until
         return math.inf
 
     def hand(self, record: Record, now: float) -> None:
@@ -264,7 +242,7 @@ class Slots:
                 return False
             self.lend(lease, self.pop(), owner, empty.where, now)
             del self.out[empty]
-            self.tally["unserved"] += 1
+            self.tally.events["unserved"] += 1
             self.serve(now)
             return True
 
@@ -274,9 +252,8 @@ class Slots:
             assert lease.record is not None
             record, lease.record, lease.waiter = lease.record, None, waiter
             self.out.pop(record, None)
-            self.tally["unserved"] += 1
-            self.full_tries += 1
-            self.full_until = now + self.retry_delay()
+            self.tally.events["unserved"] += 1
+            self.fullness.refused(now)
             bisect.insort(self.waiters, waiter, key=lambda other: other.since)
             for other in self.waiters:  # so that whoever is the first then wakes up for it
                 other.wake()
@@ -285,9 +262,8 @@ class Slots:
     def connected(self, now: float, error: BaseException | None, *, full: bool = False) -> None:
         """Note the outcome of a connect; one that says nothing of a full server ends that state."""
         with self.section():
-            self.tally["connects" if error is None else "connect_errors"] += 1
-            if not full and self.full_tries:
-                self.full_tries = 0
+            self.tally.events["connects" if error is None else "connect_errors"] += 1
+            if not full and self.fullness.ended():
                 self.serve(now)
 
     # Returning
@@ -305,6 +281,7 @@ class Slots:
                 return None
             self.busy = True
             try:
+                self.resumed, record.resumed = self.resumed + record.resumed, 0
                 if now >= record.expires:
                     reason = record.reason or "expired"
                 elif record.generation != self.generation:
@@ -312,8 +289,9 @@ class Slots:
                 elif self.waiters:
                     self.hand(record, now)
                     return None
-                elif len(self.idle) < self.limits.keep:
+                elif len(self.idle) + len(self.offered) < self.limits.keep:
                     record.idle_since = now
+                    self.latest = None
                     self.idle.append(record)
                     record.serial = 0
                     del self.out[record]
@@ -339,7 +317,45 @@ class Slots:
     def shut(self, record: Record) -> None:
         """Mark a record as being closed. Locked."""
         record.serial = 0
+        self.resumed, record.resumed = self.resumed + record.resumed, 0
         self.out[record] = None
+
+    def wants(self, record: Record, now: float) -> bool:
+        """Whether a record that was offered must be given back instead. Needs no lock."""
+        return bool(
+            self.waiters
+            or self.untidy
+            or now >= self.tidy_at
+            or now >= record.expires
+            or record.generation != self.generation
+            or (self.overflows and len(self.out) + len(self.idle) > self.limits.keep)
+        )
+
+    def fold(self) -> None:
+        """Let what was offered be idle like the rest. Locked."""
+        # One step as far as signal handlers are concerned, so that what was popped is not lost.
+        self.taken += [*map(self.offered.pop, tuple(self.offered), repeat(None))]
+        try:
+            while self.taken:
+                record = self.taken[-1]
+                if record is not None:  # It was not resumed meanwhile.
+                    self.settle(record)
+                self.taken.pop()
+        except BaseException:
+            self.untidy = True
+            raise
+
+    def settle(self, record: Record) -> None:
+        """Put a record that was offered where it belongs. Locked."""
+        self.resumed, record.resumed = self.resumed + record.resumed, 0
+        record.serial = 0
+        if len(self.idle) >= self.limits.keep:
+            self.out[record] = None
+            self.closing.append((record, "overflow"))
+            self.untidy = True
+        elif record in self.out:
+            bisect.insort(self.idle, record, key=IDLE_SINCE)
+            del self.out[record]
 
     def defer(self, record: Record, serial: int, reason: str | None) -> None:
         self.deferred.append((record, serial, reason))
@@ -370,103 +386,44 @@ class Slots:
             self.shut(record)
             return True
 
-    # Looking after
-
-    def collect(self, now: float) -> Found | None:
-        """Claim what is to be closed, into ``closing``, and serve whom that helps.
-
-        None when it interrupted a locked section of this thread, which will see to it afterwards.
-        """
-        with self.lock:
-            if self.busy:
-                self.untidy = True
-                return None
-            self.busy = True
-            try:
-                self.untidy = False
-                leaked = self.find_leaks(now)
-                reaped = self.reap(now)
-                self.prune(now)
-                self.serve(now)
-                return Found(reaped, leaked)
-            finally:
-                self.busy = False
-
-    def reap(self, now: float) -> list[tuple[Held, str]]:
-        """Claim leases whose thread has ended or whose handle is gone. Locked."""
-        self.dying = False
-        reaped: list[tuple[Held, str]] = []
-        for record, owner in list(self.out.items()):
-            if owner is None or not (owner.ended or record.lost == record.serial):
-                continue
-            if owner.ended and not owner.gone():
-                self.dying, self.tidy_at = True, now + LAST_BREATH
-                continue
-            reason = "thread ended" if owner.ended else "lost"
-            reaped.append((holding(record, owner, now), reason))
-            record.fairy_ref = None  # SQLAlchemy's finalizer then leaves it alone.
-            self.shut(record)
-            self.closing.append((record, reason))
-        self.tally["reaped"] += len(reaped)
-        return reaped
-
-    def find_leaks(self, now: float) -> list[Held]:
-        """The leases that have lasted for ``leak_after`` and were not reported yet. Locked."""
-        leaks: list[Held] = []
-        self.tidy_at = now + min(self.limits.max_idle, self.limits.leak_after)
-        for record, owner in self.out.items():
-            if owner is None or record.serial <= self.leaks_seen:
-                continue
-            if now - record.since < self.limits.leak_after:
-                self.tidy_at = min(self.tidy_at, record.since + self.limits.leak_after)
-                break
-            self.leaks_seen = record.serial
-            leaks.append(holding(record, owner, now))
-        return leaks
-
-    def prune(self, now: float) -> None:
-        """Claim idle sessions that were disposed of, or not needed for ``max_idle``. Locked."""
-        for record in [r for r in self.idle if r.generation != self.generation]:
-            self.idle.remove(record)
-            self.closing.append((record, "disposed"))
-            self.out[record] = None
-        while len(self.idle) > self.limits.min_idle:
-            record = self.idle[0]
-            due = record.idle_since + self.limits.max_idle
-            if now < due:
-                self.tidy_at = min(self.tidy_at, due)
-                return
-            self.out[record] = None
-            self.closing.append((record, "idle"))
-            self.idle.popleft()
-        if self.idle:  # One that min_idle keeps may be superfluous soon.
-            self.tidy_at = min(self.tidy_at, now + self.limits.max_idle / 10)
+    # Telling
 
     def held(self, now: float) -> list[Held]:
         """All holders. Locked."""
-        return [holding(r, o, now) for r, o in self.out.items() if o is not None]
+        offered = set(self.offered.values())
+        return [
+            holding(record, owner, now)
+            for record, owner in self.out.items()
+            if owner is not None and record not in offered
+        ]
+
+    @property
+    def in_use(self) -> int:
+        return len(self.out) - len(self.offered)
+
+    @property
+    def at_rest(self) -> int:
+        return len(self.idle) + len(self.offered)
 
     def count(self, what: str) -> None:
         with self.lock:
-            self.tally[what] += 1
+            self.tally.events[what] += 1
 
     def count_pinned(self, reason: str) -> None:
         with self.lock:
-            self.pinned[reason] += 1
+            self.tally.pinned[reason] += 1
 
     def count_discard(self, reason: str) -> None:
         with self.lock:
-            self.discards[reason] += 1
+            self.tally.discards[reason] += 1
 
     def figures(self) -> dict[str, Any]:
         with self.lock:
-            counted = {name: self.tally[name] for name in COUNTERS}
+            resumed = self.resumed + sum(record.resumed for record in self.out)
             return {
-                "in_use": len(self.out),
-                "idle": len(self.idle),
+                "in_use": self.in_use,
+                "idle": self.at_rest,
                 "waiting": len(self.waiters),
-                "leases": self.serial - self.tally["unserved"],
-                "discards": MappingProxyType(dict(self.discards)),
-                "pinned": MappingProxyType(dict(self.pinned)),
-                **counted,
+                "leases": self.serial + resumed - self.tally.events["unserved"],
+                **self.tally.figures(),
             }

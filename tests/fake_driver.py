@@ -102,7 +102,7 @@ class FakeDriver:
 
 
 class FakeClock:
-    """Stands in for ``mysqlpool.pool.monotonic``; time passes only when a test says so."""
+    """Stands in for ``mysqlpool.clock.monotonic``; time passes only when a test says so."""
 
     def __init__(self) -> None:
         self.now = 1000.0

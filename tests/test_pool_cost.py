@@ -41,3 +41,14 @@ def test_a_lease_takes_fewer_calls_still() -> None:
     """All of them, C functions and the garbage collector's call of the handle included."""
     pool = FairQueuePool(FakeDriver().connect)
     assert calls(lambda: pool.lease().give_back()) <= 24
+
+
+def test_to_resume_a_lease_takes_fewer_calls_still() -> None:
+    pool = FairQueuePool(FakeDriver().connect)
+    lease = pool.lease()
+
+    def offer_and_resume() -> None:
+        lease.offer()
+        assert lease.resume()
+
+    assert calls(offer_and_resume) <= 14

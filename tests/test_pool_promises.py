@@ -18,7 +18,7 @@ import django.db
 import pytest
 import sqlalchemy.exc
 
-import mysqlpool.pool
+import mysqlpool.clock
 from mysqlpool.errors import PoolError, PoolTimeout, TooManyWaiters
 from mysqlpool.pool import FairQueuePool, Lease
 from mysqlpool.waiting import Waiter
@@ -43,7 +43,7 @@ def driver() -> FakeDriver:
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     """Time that passes when a test says so, or when a thread would sleep in the queue."""
     clock = FakeClock()
-    monkeypatch.setattr(mysqlpool.pool, "monotonic", clock)
+    monkeypatch.setattr(mysqlpool.clock, "monotonic", clock)
     monkeypatch.setattr(Waiter, "park", lambda waiter, seconds: clock.advance(seconds))
     return clock
 
@@ -501,7 +501,7 @@ def test_on_a_full_server_a_request_waits_for_one_of_our_own_sessions(
     held.give_back()
     assert {waiter.result(HANG) for waiter in waiters} == {held.session}
     driver.limit = None
-    until(lambda: time.monotonic() > pool.slots.full_until)
+    until(lambda: time.monotonic() > pool.slots.fullness.until)
     assert_conserved(pool, 5)
 
 
@@ -538,7 +538,7 @@ def test_a_newcomer_does_not_overtake_who_waits_for_a_full_server(
     driver: FakeDriver, workers: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = FakeClock()
-    monkeypatch.setattr(mysqlpool.pool, "monotonic", clock)
+    monkeypatch.setattr(mysqlpool.clock, "monotonic", clock)
     pool = fair_pool(driver, 1)
     driver.limit = 0
     order: list[str] = []

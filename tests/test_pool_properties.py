@@ -44,7 +44,7 @@ class PoolMachine(RuleBasedStateMachine):
         super().__init__()
         self.driver, self.clock = FakeDriver(), FakeClock()
         self.patches = contextlib.ExitStack()
-        self.patches.enter_context(mock.patch("mysqlpool.pool.monotonic", self.clock))
+        self.patches.enter_context(mock.patch("mysqlpool.clock.monotonic", self.clock))
         self.patches.enter_context(
             mock.patch.object(Waiter, "park", lambda _, seconds: self.clock.advance(seconds))
         )
@@ -59,6 +59,7 @@ class PoolMachine(RuleBasedStateMachine):
         )
         # Not bundles, which would keep what they hold alive.
         self.leases: list[Lease] = []
+        self.offers: list[Lease] = []
         self.proxies: list[Any] = []
 
     def attempt(self, function: Any) -> Any:
@@ -89,6 +90,24 @@ class PoolMachine(RuleBasedStateMachine):
             self.attempt(lease.give_back)
         if not twice:
             del self.leases[at : at + 1]
+
+    @rule(at=INDEX)
+    def offer(self, at: int) -> None:
+        for lease in self.leases[at : at + 1]:
+            self.attempt(lease.offer)
+            self.offers.append(lease)
+        del self.leases[at : at + 1]
+
+    @rule(at=st.integers(0, 5), if_latest=st.booleans(), ended=st.booleans())
+    def resume(self, at: int, if_latest: bool, ended: bool) -> None:
+        """A handle that does not get its session back may be kept, and tried again later."""
+        for lease in self.offers[at : at + 1]:
+            if self.attempt(lambda: lease.resume(if_latest=if_latest)):  # noqa: B023
+                assert lease.session in self.driver.open
+                self.leases.append(lease)
+                ended = True
+        if ended:
+            del self.offers[at : at + 1]
 
     @rule(at=INDEX, twice=st.booleans())
     def discard(self, at: int, twice: bool) -> None:
@@ -137,7 +156,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule()
     def kill_idle(self) -> None:
-        for record in self.pool.slots.idle:
+        for record in (*self.pool.slots.idle, *self.pool.slots.offered.values()):
             session: Any = record.dbapi_connection
             session.alive = False
 
@@ -156,7 +175,9 @@ class PoolMachine(RuleBasedStateMachine):
         assert len(slots.idle) + len(slots.out) <= SIZE + OVERFLOW
         assert len(self.driver.open) <= SIZE + OVERFLOW
         assert self.driver.peak <= SIZE + OVERFLOW
-        assert len(slots.idle) <= SIZE
+        assert len(slots.idle) + len(slots.offered) <= SIZE
+        assert set(slots.offered.values()) <= set(slots.out)
+        assert slots.in_use + slots.at_rest == len(slots.idle) + len(slots.out)
 
     @invariant()
     def no_session_is_in_two_places(self) -> None:
@@ -181,6 +202,7 @@ class PoolMachine(RuleBasedStateMachine):
             for proxy in self.proxies:
                 proxy.close()
             self.leases.clear()
+            self.offers.clear()
             gc.collect()
             self.clock.advance(1)  # past the back-off of a server that was full
             self.pool.lease().give_back()

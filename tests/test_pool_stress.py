@@ -89,6 +89,18 @@ class Storm:
         self.use(lease.session)
         lease.give_back()
 
+    def offer(self) -> None:
+        lease = self.pool.lease()
+        self.use(lease.session)
+        for _ in range(random.randrange(6)):
+            lease.offer()
+            if random.random() < 0.2:
+                time.sleep(0.0002)
+            if not lease.resume(if_latest=random.random() < 0.5):
+                lease = self.pool.lease(lease.session)
+            self.use(lease.session)
+        lease.offer()
+
     def discard(self) -> None:
         lease = self.pool.lease()
         self.use(lease.session)
@@ -128,7 +140,21 @@ class Storm:
         if figures["in_use"] + figures["idle"] > LIMIT:
             self.wrong.append(figures)
 
-    turn = (lease, lease, lease, discard, twice, connect, forget, die, dispose, look)
+    turn = (
+        lease,
+        lease,
+        lease,
+        offer,
+        offer,
+        offer,
+        discard,
+        twice,
+        connect,
+        forget,
+        die,
+        dispose,
+        look,
+    )
 
 
 def test_a_storm_costs_no_slot_and_never_exceeds_the_limit(restless: None) -> None:

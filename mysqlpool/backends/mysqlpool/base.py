@@ -47,6 +47,8 @@ class DatabaseWrapper(Multiplexing, mysql.DatabaseWrapper):
     creation_class = DatabaseCreation
 
     _lease: Lease | None = None
+    _ended: Lease | None = None  # the former one, to be resumed if nobody took its session
+    _leased_from: AliasPool | None = None
     _next_lease: Lease | None = None  # taken by connect(), for get_new_connection()
     _said: Sequence[Said] = ()  # what receivers told the session of the last connect()
     _rested = False  # closed in the state that connect() would bring it to
@@ -97,12 +99,19 @@ class DatabaseWrapper(Multiplexing, mysql.DatabaseWrapper):
         session, and where receivers of ``connection_created`` listen; else the lease is enough.
         """
         if self._is_rested():
-            lease = self._take_lease(self._params)
+            lease = self._resumed() or self._take_lease(self._params)
             if lease.session.settled:
                 self._resume(lease)
                 return
             self._next_lease = lease
         self._connect()
+
+    def _resumed(self) -> Lease | None:
+        """The lease that ended last, if its pool lets this thread go on with it."""
+        lease, self._ended = self._ended, None
+        if lease is None or registry.current(self.alias) is not self._leased_from:
+            return None
+        return lease if lease.resume(if_latest=not self._suspended) else None
 
     def _resume(self, lease: Lease) -> None:
         suspended, self._suspended = self._suspended, False
@@ -155,7 +164,8 @@ class DatabaseWrapper(Multiplexing, mysql.DatabaseWrapper):
 
     def _take_lease(self, params: dict[str, Any]) -> Lease:
         while True:
-            lease = self._pool(params).lease(self._former)
+            self._leased_from = pool = self._pool(params)
+            lease = pool.lease(self._former)
             if lease is not None:
                 return lease
 
@@ -215,6 +225,7 @@ class DatabaseWrapper(Multiplexing, mysql.DatabaseWrapper):
         self._suspended = False
         if lease is not None:
             self._rest()
+            self._ended = lease
             end_lease(lease, self._discarding)
         elif session is not None:
             with self.wrap_database_errors:
@@ -243,7 +254,7 @@ class DatabaseWrapper(Multiplexing, mysql.DatabaseWrapper):
 
     def forget_session(self) -> None:
         """In a forked child: session, transaction and hooks are the parent's; start afresh."""
-        self._lease = self._next_lease = self.connection = None
+        self._lease = self._ended = self._next_lease = self.connection = None
         self._rested = self._suspended = False
         self._former = None
         self.in_atomic_block = self.needs_rollback = self.closed_in_transaction = False

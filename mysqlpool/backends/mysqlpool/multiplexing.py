@@ -34,23 +34,22 @@ class CountedCursor(LeasedCursor):
     _counted = True
 
     def close(self) -> None:
+        if self._revoked():
+            return
         try:
-            super().close()
+            self.cursor.close()
         finally:
-            self._uncount()
-
-    def _uncount(self) -> None:
-        if self._counted:
-            self._counted = False
-            if not self._revoked():
+            if self._counted:
+                self._counted = False
                 self._wrapper.cursor_closed()
 
     def __del__(self) -> None:
+        if not self._counted or self._revoked():
+            return
         wrapper: Any = self._wrapper
         if threading.get_ident() == wrapper._thread_ident:
-            self._uncount()
-        elif self._counted and not self._revoked():
-            # Collected by another thread, which must neither count nor end the lease.
+            wrapper.cursor_closed()
+        else:  # Another thread's collector must neither count nor end the lease.
             wrapper.strays.append(self._lease)
 
 
@@ -65,6 +64,7 @@ class Multiplexing:
         connection: Any
         settings_dict: dict[str, Any]
         _lease: Lease | None
+        _ended: Lease | None
         _connecting: bool
         _rested: bool
 
@@ -88,18 +88,15 @@ class Multiplexing:
         opening, self._opening = self._opening, True
         try:
             if self._suspended:
-                self._resume_lease()
+                # What ensure_connection() does, in fewer steps: between statements it counts.
+                try:
+                    self.connect()
+                except MySQLdb.Error:
+                    with self.wrap_database_errors:
+                        raise
             return super()._cursor(name)  # type: ignore[misc]
         finally:
             self._opening = opening
-
-    def _resume_lease(self) -> None:
-        # What ensure_connection() does, in fewer steps: between statements it counts.
-        try:
-            self.connect()
-        except MySQLdb.Error:
-            with self.wrap_database_errors:
-                raise
 
     def _counted_cursor(self) -> CountedCursor:
         cursor = CountedCursor(self.connection.cursor(), self)  # type: ignore[arg-type]
@@ -161,4 +158,5 @@ class Multiplexing:
         self._lease = self.connection = None
         self._former = lease.session
         self._rested = self._suspended = bool(self.settings_dict["AUTOCOMMIT"])
-        lease.give_back()
+        self._ended = lease
+        lease.offer()
