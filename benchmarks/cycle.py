@@ -1,7 +1,9 @@
 """What lease and release cost, next to the peers: ``python -m benchmarks cycle``.
 
 All contenders work on one server in one run and take turns, block by block, so
-that whatever else the machine does falls on all of them.  Look at the ratios.
+that whatever else the machine does falls on all of them; on one processor,
+which they share with the server, so that all that is done counts.  Look at the
+ratios.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.mariadb import Server, server_from_environment_or_private
+
+from .processor import stay_on_one_processor
 
 STOCK = "django.db.backends.mysql"
 PEER = "dj_db_conn_pool.backends.mysql"
@@ -44,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cycles", type=int, default=50, help="cycles a turn")
     options = parser.parse_args(argv)
     settings.configure(USE_TZ=True)
+    stay_on_one_processor()
     with server_from_environment_or_private() as server:
         contenders = [*django_contenders(server), bare_driver(server)]
         for _ in range(options.blocks):

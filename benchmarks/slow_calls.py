@@ -42,7 +42,7 @@ CLOSED, HELD = "Django, CONN_MAX_AGE=0", "Django, CONN_MAX_AGE=None"
 
 # Where the targets are looked at: threads, milliseconds of the wait
 TARGET = (64, 50)
-PEER_FACTOR, P99_FACTOR, BUSY_FACTOR = 4.0, 2.0, 1.25
+PEER_FACTOR, P99_FACTOR = 4.0, 2.0
 
 Load = tuple[int, int]
 
@@ -239,32 +239,6 @@ def compare(load: Load, options: argparse.Namespace, observer: Observer) -> dict
     return {name: middle(results) for name, results in found.items()}
 
 
-def busy(blocks: int, tasks: int) -> tuple[float, float]:
-    """Microseconds of three queries in one thread, with transaction leases and with task leases.
-
-    The best block of each counts: what is above it is the machine's, which may put a thread and
-    its session on one processor for a while, or something else on both.
-    """
-    pair = [contenders()[name] for name in (TRANSACTION, TASK)]
-    times: list[list[float]] = [[], []]
-    for _ in range(blocks):
-        for contender, mine in zip(pair, times, strict=True):
-            mine.append(busy_block(contender, tasks) / tasks * 1e6)
-    for contender in pair:
-        contender.close()
-    transaction, task = map(min, times)
-    return transaction, task
-
-
-def busy_block(contender: Contender, tasks: int) -> float:
-    started = time.perf_counter()
-    for _ in range(tasks):
-        for _ in range(3):
-            query(contender.alias)
-        contender.release()
-    return time.perf_counter() - started
-
-
 def report(console: Console, found: dict[Load, dict[str, Result]], round_trip: float) -> None:
     table = Table(title=f"query, wait, query; pools of {SESSIONS} sessions")
     for heading in ("threads", "wait ms", "", "tasks/s", "p50 ms", "p99 ms", "sessions"):
@@ -321,14 +295,9 @@ def main(argv: Sequence[str]) -> int:
         configure(server)
         round_trip = round_trip_of(observer)
         found = {load: compare(load, options, observer) for load in loads}
-        transaction, task = busy(blocks=200, tasks=20)
     report(console, found, round_trip)
     if TARGET in found:
         console.print(f"Transaction leases at {TARGET[0]} threads and {TARGET[1]} ms:")
         for line in verdicts(found[TARGET], round_trip):
             console.print(f"  {line}")
-    console.print("A task that never waits (query, query, query in one thread):")
-    ratio = transaction / task
-    line = verdict("time, times a task lease's", ratio, ratio <= BUSY_FACTOR, f"<= {BUSY_FACTOR:g}")
-    console.print(f"  {transaction:.0f} and {task:.0f} microseconds; {line}")
     return 0

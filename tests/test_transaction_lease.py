@@ -10,6 +10,7 @@ from unittest import mock
 
 import pytest
 from django.db import connection, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.db.utils import OperationalError, ProgrammingError
 from django.test.utils import CaptureQueriesContext
@@ -18,6 +19,7 @@ from mysqlpool import auto_close_db, close_pool, registry, release_connections, 
 from mysqlpool.errors import PoolTimeout, SessionStateError
 from tests.helpers import HANG, error_of, in_thread, leased, session_id
 from tests.rows.models import Row
+from tests.test_pool_cost import calls
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -261,6 +263,46 @@ def test_a_task_that_never_waits_sends_no_more_than_with_task_leasing(observer: 
         for _ in range(10):
             Row.objects.count()
     assert grown == [10, 0]
+
+
+def three_queries() -> None:
+    for _ in range(3):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    release_connections()
+
+
+def test_a_task_that_never_waits_takes_few_more_python_calls_than_with_task_leasing() -> None:
+    """A third more, of which all go to the three leases instead of one."""
+    transaction_leases = calls(three_queries)
+    settings = connections["default"].settings_dict
+    settings["OPTIONS"] = {"pool": {"pool_size": 3, "timeout": 10}}
+    assert transaction_leases <= 1.4 * calls(three_queries)
+
+
+def test_a_task_after_a_release_does_without_djangos_connect() -> None:
+    three_queries()
+    with mock.patch.object(BaseDatabaseWrapper, "connect", side_effect=AssertionError):
+        three_queries()
+
+
+def test_a_dead_session_is_replaced_between_two_statements(observer: Any) -> None:
+    """The new one is set up as the first was, before the thread's statement reaches it."""
+
+    def receiver(connection: Any, **kwargs: Any) -> None:
+        connection.cursor().execute("SET SESSION group_concat_max_len = 4321")
+
+    connection_created.connect(receiver)
+    try:
+        before = session_id()
+        observer.kill(before)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT @@group_concat_max_len, CONNECTION_ID()")
+            length, after = cursor.fetchone()
+    finally:
+        connection_created.disconnect(receiver)
+    assert length == 4321
+    assert after != before
 
 
 def test_released_gives_the_session_back_for_a_slow_call() -> None:

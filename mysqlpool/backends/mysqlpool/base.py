@@ -48,7 +48,6 @@ class DatabaseWrapper(Multiplexing, mysql.DatabaseWrapper):
 
     _lease: Lease | None = None
     _ended: Lease | None = None  # the former one, to be resumed if nobody took its session
-    _leased_from: AliasPool | None = None
     _next_lease: Lease | None = None  # taken by connect(), for get_new_connection()
     _said: Sequence[Said] = ()  # what receivers told the session of the last connect()
     _rested = False  # closed in the state that connect() would bring it to
@@ -99,7 +98,8 @@ class DatabaseWrapper(Multiplexing, mysql.DatabaseWrapper):
         session, and where receivers of ``connection_created`` listen; else the lease is enough.
         """
         if self._is_rested():
-            lease = self._resumed() or self._take_lease(self._params)
+            lease, self._next_lease = self._next_lease, None
+            lease = lease or self._resumed() or self._take_lease(self._params)
             if lease.session.settled:
                 self._resume(lease)
                 return
@@ -109,13 +109,17 @@ class DatabaseWrapper(Multiplexing, mysql.DatabaseWrapper):
     def _resumed(self) -> Lease | None:
         """The lease that ended last, if its pool lets this thread go on with it."""
         lease, self._ended = self._ended, None
-        if lease is None or registry.current(self.alias) is not self._leased_from:
-            return None
-        return lease if lease.resume(if_latest=not self._suspended) else None
+        if lease is not None and lease.resume(if_latest=not self._suspended):
+            return lease
+        return None
+
+    def _hold(self, lease: Lease) -> None:
+        self.connection, self._lease = lease.session, lease
+        self._suspended = False
 
     def _resume(self, lease: Lease) -> None:
-        suspended, self._suspended = self._suspended, False
-        self.connection, self._lease = lease.session, lease
+        suspended = self._suspended
+        self._hold(lease)
         self._cursors = 0
         self.errors_occurred, self.health_check_done = False, True
         if suspended and self._said != lease.session.announcements.said:
@@ -164,8 +168,7 @@ class DatabaseWrapper(Multiplexing, mysql.DatabaseWrapper):
 
     def _take_lease(self, params: dict[str, Any]) -> Lease:
         while True:
-            self._leased_from = pool = self._pool(params)
-            lease = pool.lease(self._former)
+            lease = self._pool(params).lease(self._former)
             if lease is not None:
                 return lease
 

@@ -65,12 +65,19 @@ class Multiplexing:
         settings_dict: dict[str, Any]
         _lease: Lease | None
         _ended: Lease | None
+        _next_lease: Lease | None
         _connecting: bool
         _rested: bool
 
         wrap_database_errors: Any
 
         def connect(self) -> None: ...
+
+        def _resumed(self) -> Lease | None: ...
+
+        def _hold(self, lease: Lease) -> None: ...
+
+        def _rest(self) -> None: ...
 
     _multiplexes = False  # the pool's lease mode is "transaction"
     _suspended = False  # without a lease, but connected in Django's sense
@@ -88,12 +95,7 @@ class Multiplexing:
         opening, self._opening = self._opening, True
         try:
             if self._suspended:
-                # What ensure_connection() does, in fewer steps: between statements it counts.
-                try:
-                    self.connect()
-                except MySQLdb.Error:
-                    with self.wrap_database_errors:
-                        raise
+                self._reconnect()
             return super()._cursor(name)  # type: ignore[misc]
         finally:
             self._opening = opening
@@ -113,6 +115,8 @@ class Multiplexing:
     def close(self) -> None:
         """Django's. What was suspended is closed, too."""
         super().close()  # type: ignore[misc]
+        if self._suspended:
+            self._rest()
         self._suspended, self._former = False, None
 
     @property
@@ -133,30 +137,38 @@ class Multiplexing:
         if autocommit and self._multiplexes:
             self._suspend_if_free()
 
+    def _reconnect(self) -> None:
+        # What ensure_connection() does, in fewer steps: between statements it counts.
+        try:
+            lease = self._resumed()
+            if lease is None or lease.session is not self._former:
+                self._next_lease = lease
+                self.connect()
+            else:
+                self._hold(lease)
+        except MySQLdb.Error:
+            with self.wrap_database_errors:
+                raise
+
     def _suspend_if_free(self) -> None:
         lease = self._lease
-        if lease is None or not self._multiplexes or self._is_bound():
-            return
-        session = lease.session
-        if session.dirty:
-            lease.pin(session.dirty)
-        elif not session.broken and session.is_at_rest():
-            self._suspend(lease)
-
-    def _is_bound(self) -> bool:
-        """Whether the wrapper needs its session, clean or not."""
-        return bool(
-            self._cursors
+        if (
+            lease is None
+            or self._cursors
             or self.in_atomic_block
             or not self.autocommit
             or self.errors_occurred
             or self._connecting
             or self._opening
-        )
-
-    def _suspend(self, lease: Lease) -> None:
-        self._lease = self.connection = None
-        self._former = lease.session
-        self._rested = self._suspended = bool(self.settings_dict["AUTOCOMMIT"])
-        self._ended = lease
-        lease.offer()
+            or not self._multiplexes
+        ):
+            return
+        session = lease.session
+        if session.dirty:
+            lease.pin(session.dirty)
+        elif session.is_at_rest():
+            self._former = session
+            self._lease = self.connection = None
+            self._rested = self._suspended = bool(self.settings_dict["AUTOCOMMIT"])
+            self._ended = lease
+            lease.offer()
