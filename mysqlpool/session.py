@@ -125,12 +125,12 @@ class Session(Connection):
         return self.broken
 
     def is_at_rest(self) -> bool:
-        """Whether a session that is not broken, after statements without an error, is as settled.
+        """Whether the session, after statements without an error, is as settled.
 
         What `restore` finds out in general, for the end of a lease between two statements.
         """
         try:
-            if self.dirty or self.begun or self.get_autocommit() != self._autocommit:
+            if self.dirty or self.broken or self.begun or self.get_autocommit() != self._autocommit:
                 return False
             if self.next_result() != -1:
                 return False

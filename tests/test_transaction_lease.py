@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
+import MySQLdb
 import pytest
 from django.db import connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -410,6 +411,21 @@ def test_rows_left_unread_on_the_raw_connection_keep_the_lease_until_the_release
     release_connections()
     assert session_id() != first
     del result
+
+
+def test_a_session_lost_on_the_raw_connection_is_nobody_elses(observer: Any) -> None:
+    """Its error passes by Django, so the wrapper knows of none."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT CONNECTION_ID()")
+        (number,) = cursor.fetchone()
+        raw = connection.connection
+        observer.kill(number)
+        with pytest.raises(MySQLdb.OperationalError):
+            raw.query("SELECT 1")
+    assert out() == 1
+    release_connections()
+    assert stats()["default"].idle == 0
+    assert session_id() != number
 
 
 def test_a_wrong_password_at_a_later_lease_is_djangos_error() -> None:

@@ -2,9 +2,10 @@
 
 With ``lease="transaction"`` a wrapper *suspends* its lease as soon as nothing
 binds it to its session: autocommit is on, no ``atomic`` block and no cursor is
-open, no error is unresolved, and the session is clean.  The next statement takes
-another lease.  A session that is not clean stays with its thread (it is pinned)
-until the release, and is discarded then.
+open, no error is unresolved, and the session is clean.  The next statement
+resumes it, or takes another one if somebody has the session by then.  A session
+that is not clean stays with its thread (it is pinned) until the release, and is
+discarded then.
 
 A suspended wrapper has no connection, as a closed one has none, but is still
 connected in Django's sense: ``connection_created`` is not sent again for a lease
