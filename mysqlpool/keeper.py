@@ -9,9 +9,9 @@ import logging
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy.pool import Pool, PoolProxiedConnection
 from sqlalchemy.pool.base import PoolResetState
@@ -20,14 +20,12 @@ from . import clock
 from .holders import Held, describe_holders, place
 from .logs import log_event
 from .records import Record
-from .slots import Slots
+from .slots import Chore, Slots
 from .upkeep import look_after
 
 __all__ = ["Keeper", "classify_connect_error"]
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 # ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED
 # https://mariadb.com/kb/en/mariadb-error-code-reference/
@@ -40,16 +38,6 @@ JITTER = 0.05
 def classify_connect_error(error: BaseException) -> str | None:
     """``"full"`` when the server or the account has all the sessions it may have, else None."""
     return "full" if error.args and error.args[0] in FULL else None
-
-
-def drain(queue: deque[T]) -> Iterator[T]:
-    """What is in a queue, one by one. Others may drain it too: each item comes to one of them."""
-    while True:
-        try:
-            item = queue.popleft()
-        except IndexError:
-            return
-        yield item
 
 
 class Keeper(Pool):
@@ -137,8 +125,14 @@ class Keeper(Pool):
 
     def discard(self, record: Record, serial: int, reason: str) -> None:
         """End a lease by closing its session. What `Lease.discard` calls."""
-        if not self.slots.claim(record, serial, reason):
-            return
+        try:
+            if self.slots.claim(record, serial, reason):
+                self._discard_claimed(record, reason)
+        except BaseException:
+            self.rescue(record, serial)
+            raise
+
+    def _discard_claimed(self, record: Record, reason: str) -> None:
         try:
             self.close_session(record, reason, invalidate=True)
             if self.dispatch.checkin:
@@ -188,18 +182,43 @@ class Keeper(Pool):
                 self._warn("lease_reaped", held, reason=reason)
             for held in found.leaked:
                 self._warn("lease_leaked", held, location=describe_holders([held])[0].location)
-            for record, serial, why in drain(slots.deferred):
-                self.give_back(record, serial) if why is None else self.discard(record, serial, why)
-            for record, why in drain(slots.closing):
-                self._retire_logged(record, why)
         finally:
-            if slots.closing or slots.deferred:
-                slots.untidy = True
+            self._do_chores()
+
+    def _do_chores(self) -> None:
+        """Do what was put off. What an exception keeps from being done is left for the next time.
+
+        Each of these is harmless when it is done again. Another thread finds other chores.
+        """
+        slots = self.slots
+        chores: deque[Chore] = deque()
+        try:
+            with slots.lock:
+                # There is no call in this, so no signal handler can come between the two.
+                chores, slots.chores = slots.chores, chores
+            while chores:
+                self._do(*chores[0])
+                chores.popleft()
+        finally:
+            if chores:
+                with slots.lock:
+                    slots.chores.extend(chores)
+                    slots.untidy = True
+
+    def _do(self, record: Record, serial: int | None, reason: str | None) -> None:
+        if serial is None:
+            self._retire_logged(record, reason or "")
+        elif reason is None:
+            self.give_back(record, serial)
+        else:
+            self.discard(record, serial, reason)
 
     def _retire_logged(self, record: Record, reason: str) -> None:
         try:
             self._retire(record, reason)
         except Exception:
+            # Once more, as it may be what was interrupted; it is harmless.
+            self.slots.free(record, clock.monotonic())
             log_event(
                 logger, logging.ERROR, "close_failed", self._alias, exc_info=True, reason=reason
             )

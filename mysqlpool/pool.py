@@ -8,7 +8,8 @@ An exception at any point of that work, also one that a signal handler raises, g
 One that a signal handler raises in the microsecond of a locked section (in the main thread) is
 repaired from what was written down before it. What is not possible: a second such exception in
 the midst of that repair costs the slot, and so does one that hits the main thread after
-SQLAlchemy's `connect` got its record and before it has made its proxy.
+SQLAlchemy's `connect` got its record and before it has made its proxy, or in the first step of a
+handle's finalizer.
 """
 
 from __future__ import annotations
@@ -247,22 +248,17 @@ class FairQueuePool(Keeper):
     def _time_out(
         self, lease: Request, waiter: Waiter, now: float, cause: Exception | None
     ) -> None:
-        with self.slots.section():
-            if not self.slots.withdraw(waiter):
-                return  # Served at the very last moment.
-            lease.waiter = None
-            self.slots.tally.events["timeouts"] += 1
+        if not self.slots.withdraw(waiter):
+            return  # Served at the very last moment.
+        lease.waiter = None
+        self.slots.count("timeouts")
         raise self._exhausted(PoolTimeout, waiter.owner, now - waiter.since) from cause
 
     def _exhausted(self, kind: type[PoolExhausted], owner: Owner, seconds: float) -> PoolExhausted:
-        slots = self.slots
-        with slots.section():
-            held = slots.held(clock.monotonic())
-            waiting = [waiter.owner for waiter in slots.waiters]
-            in_use = slots.in_use
+        held, waiting, in_use = self.slots.situation(clock.monotonic())
         return kind(
             self._alias,
-            limit=slots.limits.total,
+            limit=self.slots.limits.total,
             in_use=in_use,
             waiting=len(waiting),
             seconds=seconds,
@@ -277,8 +273,7 @@ class FairQueuePool(Keeper):
             self.slots.count("unserved")
             self.rescue(record, lease.serial)
         elif waiter is not None:
-            with self.slots.section():
-                self.slots.withdraw(waiter)
+            self.slots.withdraw(waiter)
             if waiter.record is not None:
                 self.slots.count("unserved")
                 self.give_back(waiter.record, waiter.serial)

@@ -18,7 +18,7 @@ Lock rule. ``lock`` guards every attribute here, and the ``serial`` of records. 
 it is held: `mysqlpool.pool` and `mysqlpool.keeper` connect, check and close sessions outside of it.
 It is reentrant for one reason only: the garbage collector or a signal handler may run code in the
 midst of a locked section that ends a lease. ``busy`` tells, and what would change anything is put
-off until the section is over (``deferred``, ``untidy``). Only a new lease cannot be put off, and is
+off until the section is over (``chores``, ``untidy``). Only a new lease cannot be put off, and is
 refused.
 
 ``offered`` changes without the lock, by single dictionary operations, which are atomic: whoever
@@ -35,15 +35,15 @@ wake the longest waiter, who looks after it in its own thread. Whoever has held 
 from __future__ import annotations
 
 import bisect
+import functools
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import repeat
 from operator import attrgetter
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from .errors import PoolError
 from .fullness import Fullness
@@ -52,7 +52,14 @@ from .records import Lease, Record, Request
 from .tally import Tally
 from .waiting import Waiter
 
-__all__ = ["Limits", "Slots", "holding"]
+__all__ = ["Chore", "Limits", "Slots", "holding", "locked"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# What is put off until the lock is free: to close the session of a claimed record (no serial), to
+# give a lease back (no reason), or to discard it.
+Chore = tuple[Record, int | None, str | None]
 
 IDLE_SINCE = attrgetter("idle_since")
 
@@ -75,6 +82,26 @@ def holding(record: Record, owner: Owner, now: float) -> Held:
     return owner, now - record.since, record.where, pinned
 
 
+def locked(method: Callable[Concatenate[Slots, P], T]) -> Callable[Concatenate[Slots, P], T]:
+    """Hold the lock while ``method`` runs, and tell by ``busy``.
+
+    A context manager of our own would not do: an exception that a signal handler raises between its
+    ``__enter__`` and the block leaves it entered. The two hottest methods spell this out.
+    """
+
+    def alone(self: Slots, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self.lock:
+            if self.busy:
+                raise self.reentered()
+            self.busy = True
+            try:
+                return method(self, *args, **kwargs)
+            finally:
+                self.busy = False
+
+    return functools.update_wrapper(alone, method)
+
+
 class Slots:
     """The state of one pool. "Locked": the caller holds the lock and has set ``busy``."""
 
@@ -91,15 +118,13 @@ class Slots:
         self.waiters: deque[Waiter] = deque()  # the longest waiting first
         self.lifo = lifo
         self.end = -1 if lifo else 0  # of ``idle``, where leases are taken from
-        self.pop = self.idle.pop if lifo else self.idle.popleft
         self.overflows = limits.total > limits.keep
         self.generation = 0  # grows when all sessions opened so far are to go
         self.serial = 0  # the number of leases granted, also of those that came to nothing
         self.resumed = 0  # how often ended leases were resumed
         self.tally = Tally()
         self.fullness = Fullness()
-        self.deferred: deque[tuple[Record, int, str | None]] = deque()
-        self.closing: deque[tuple[Record, str]] = deque()  # for whoever tidies up
+        self.chores: deque[Chore] = deque()  # for whoever tidies up
         self.untidy = False
         self.tidy_at = -math.inf  # when age alone makes something untidy, at the earliest
         self.dying = False  # some holder is just ending
@@ -112,18 +137,6 @@ class Slots:
         except IndexError:
             return  # The next one who leases or returns will do it.
         waiter.wake()
-
-    @contextmanager
-    def section(self) -> Iterator[None]:
-        """Hold the lock. For all but the two hottest methods, which spell it out."""
-        with self.lock:
-            if self.busy:
-                raise self.reentered()
-            self.busy = True
-            try:
-                yield
-            finally:
-                self.busy = False
 
     @staticmethod
     def reentered() -> PoolError:
@@ -199,7 +212,12 @@ class Slots:
             if self.offered:
                 self.fold()
             if self.idle:
-                self.hand(self.pop(), now)
+                record = self.idle[self.end]
+                try:
+                    self.hand(record, now)
+                finally:
+                    if record in self.out:
+                        self.idle.remove(record)
             elif self.has_room(now):
                 self.hand(self.make(), now)
             else:
@@ -217,54 +235,64 @@ class Slots:
 
     def hand(self, record: Record, now: float) -> None:
         """Give a record to the longest waiter. Locked."""
-        waiter = self.waiters.popleft()
+        waiter = self.waiters[0]
         try:
             self.lend(waiter, record, waiter.owner, waiter.where, now)
         finally:
             if waiter.record is None:  # A signal handler raised: the waiter must not suffer.
                 self.lend(waiter, record, waiter.owner, waiter.where, now)
-            waiter.wake()
+            del self.waiters[0]
+            try:  # noqa: SIM105 - no call may come before the release: a signal handler could raise
+                waiter.gate.release()
+            except RuntimeError:
+                pass  # It was woken already.
 
+    @locked
     def withdraw(self, waiter: Waiter) -> bool:
-        """Take a waiter out of the queue; False if it was served before that. Locked."""
+        """Take a waiter out of the queue; False if it was served before that."""
         if waiter.record is not None:
             return False
         if waiter in self.waiters:
             self.waiters.remove(waiter)
         return True
 
+    @locked
     def swap(self, lease: Request, now: float) -> bool:
         """Exchange the lease's empty record for one with a session, if any is idle."""
-        with self.section():
-            empty = lease.record
-            owner = None if empty is None else self.out[empty]
-            if not self.idle or empty is None or owner is None:
-                return False
-            self.lend(lease, self.pop(), owner, empty.where, now)
-            del self.out[empty]
-            self.tally.events["unserved"] += 1
-            self.serve(now)
-            return True
+        empty = lease.record
+        owner = None if empty is None else self.out[empty]
+        if not self.idle or empty is None or owner is None:
+            return False
+        record = self.idle[self.end]
+        try:
+            self.lend(lease, record, owner, empty.where, now)
+        finally:
+            if record in self.out:
+                del self.out[empty]
+                self.idle.remove(record)
+        self.tally.events["unserved"] += 1
+        self.serve(now)
+        return True
 
+    @locked
     def back_off(self, lease: Request, waiter: Waiter, now: float) -> None:
         """The server is full: give the slot back, and queue for a session or another attempt."""
-        with self.section():
-            assert lease.record is not None
-            record, lease.record, lease.waiter = lease.record, None, waiter
-            self.out.pop(record, None)
-            self.tally.events["unserved"] += 1
-            self.fullness.refused(now)
-            bisect.insort(self.waiters, waiter, key=lambda other: other.since)
-            for other in self.waiters:  # so that whoever is the first then wakes up for it
-                other.wake()
-            self.serve(now)
+        assert lease.record is not None
+        record, lease.record, lease.waiter = lease.record, None, waiter
+        self.out.pop(record, None)
+        self.tally.events["unserved"] += 1
+        self.fullness.refused(now)
+        bisect.insort(self.waiters, waiter, key=lambda other: other.since)
+        for other in self.waiters:  # so that whoever is the first then wakes up for it
+            other.wake()
+        self.serve(now)
 
+    @locked
     def connected(self, now: float, error: BaseException | None, *, full: bool = False) -> None:
         """Note the outcome of a connect; one that says nothing of a full server ends that state."""
-        with self.section():
-            self.tally.events["connects" if error is None else "connect_errors"] += 1
-            if not full and self.fullness.ended():
-                self.serve(now)
+        self.tally.events["connects" if error is None else "connect_errors"] += 1
+        if not full and self.fullness.ended():
+            self.serve(now)
 
     # Returning
 
@@ -351,21 +379,21 @@ class Slots:
         record.serial = 0
         if len(self.idle) >= self.limits.keep:
             self.out[record] = None
-            self.closing.append((record, "overflow"))
+            self.chores.append((record, None, "overflow"))
             self.untidy = True
         elif record in self.out:
             bisect.insort(self.idle, record, key=IDLE_SINCE)
             del self.out[record]
 
     def defer(self, record: Record, serial: int, reason: str | None) -> None:
-        self.deferred.append((record, serial, reason))
+        self.chores.append((record, serial, reason))
         self.untidy = True
 
+    @locked
     def free(self, record: Record, now: float) -> None:
         """A slot ends: its session is closed."""
-        with self.section():
-            self.out.pop(record, None)
-            self.serve(now)
+        self.out.pop(record, None)
+        self.serve(now)
 
     def renew(self) -> None:
         """Have all sessions opened so far closed, the idle ones when somebody tidies up next."""
@@ -373,29 +401,31 @@ class Slots:
             self.generation += 1
             self.untidy = True
 
+    @locked
     def repair(self, record: Record, serial: int) -> bool:
         """Make sense of a record whose lease or return an exception interrupted.
 
         True if the caller has to close it.
         """
-        with self.section():
-            if record not in self.out or record.serial not in (0, serial):
-                return False
-            if record in self.idle:
-                self.idle.remove(record)
-            self.shut(record)
-            return True
+        if record not in self.out or record.serial not in (0, serial):
+            return False
+        if record in self.idle:
+            self.idle.remove(record)
+        self.shut(record)
+        return True
 
     # Telling
 
-    def held(self, now: float) -> list[Held]:
-        """All holders. Locked."""
+    @locked
+    def situation(self, now: float) -> tuple[list[Held], list[Owner], int]:
+        """All holders, all waiters, and the number of sessions in use."""
         offered = set(self.offered.values())
-        return [
+        held = [
             holding(record, owner, now)
             for record, owner in self.out.items()
             if owner is not None and record not in offered
         ]
+        return held, [waiter.owner for waiter in self.waiters], self.in_use
 
     @property
     def in_use(self) -> int:

@@ -27,7 +27,7 @@ class Found:
 
 
 def look_after(slots: Slots, now: float) -> Found | None:
-    """Claim what is to be closed, into ``slots.closing``, and serve whom that helps.
+    """Claim what is to be closed, into ``slots.chores``, and serve whom that helps.
 
     None when it interrupted a locked section of this thread, which will see to it afterwards.
     """
@@ -81,7 +81,7 @@ def _reap(slots: Slots, now: float) -> list[tuple[Held, str]]:
         reaped.append((holding(record, owner, now), reason))
         record.fairy_ref = None  # SQLAlchemy's finalizer then leaves it alone.
         slots.shut(record)
-        slots.closing.append((record, reason))
+        slots.chores.append((record, None, reason))
     slots.tally.events["reaped"] += len(reaped)
     return reaped
 
@@ -90,7 +90,7 @@ def _prune(slots: Slots, now: float) -> None:
     """Claim idle sessions that were disposed of, or not needed for ``max_idle``."""
     for record in [r for r in slots.idle if r.generation != slots.generation]:
         slots.idle.remove(record)
-        slots.closing.append((record, "disposed"))
+        slots.chores.append((record, None, "disposed"))
         slots.out[record] = None
     while len(slots.idle) > slots.limits.min_idle:
         record = slots.idle[0]
@@ -99,7 +99,7 @@ def _prune(slots: Slots, now: float) -> None:
             slots.tidy_at = min(slots.tidy_at, due)
             return
         slots.out[record] = None
-        slots.closing.append((record, "idle"))
+        slots.chores.append((record, None, "idle"))
         slots.idle.popleft()
     if slots.idle:  # One that min_idle keeps may be superfluous soon.
         slots.tidy_at = min(slots.tidy_at, now + slots.limits.max_idle / 10)

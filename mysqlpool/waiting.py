@@ -21,7 +21,7 @@ class Waiter:
     something to tidy up.
     """
 
-    __slots__ = ("_gate", "owner", "record", "serial", "since", "where")
+    __slots__ = ("gate", "owner", "record", "serial", "since", "where")
 
     def __init__(self, owner: Owner, where: Where, since: float) -> None:
         self.owner = owner
@@ -30,14 +30,14 @@ class Waiter:
         self.record: Record | None = None
         self.serial = 0
         # A lock that is taken is the cheapest event there is: threading.Event has two inside.
-        self._gate = threading.Lock()
-        self._gate.acquire()
+        self.gate = threading.Lock()
+        self.gate.acquire()
 
     def park(self, seconds: float) -> None:
         """Sleep until woken, at most ``seconds``."""
-        self._gate.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+        self.gate.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
 
     def wake(self) -> None:
         """End the present or the next ``park()``. Takes no lock: finalizers call it."""
         with contextlib.suppress(RuntimeError):  # It was woken already; once is enough.
-            self._gate.release()
+            self.gate.release()

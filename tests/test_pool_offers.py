@@ -343,8 +343,8 @@ def test_what_is_offered_has_no_holder(driver: FakeDriver) -> None:
     pool = fair_pool(driver, 2, timeout=0)
     mine, held = pool.lease(), pool.lease()
     mine.offer()
-    with pool.slots.section():
-        assert len(pool.slots.held(0)) == 1
+    holders, _, in_use = pool.slots.situation(0)
+    assert (len(holders), in_use) == (1, 1)
     assert repr(pool) == "<FairQueuePool 'fake': 1 of 2 in use, 1 idle, 0 waiting>"
     held.give_back()
 

@@ -21,6 +21,7 @@ import sqlalchemy.exc
 import mysqlpool.clock
 from mysqlpool.errors import PoolError, PoolTimeout, TooManyWaiters
 from mysqlpool.pool import FairQueuePool, Lease
+from mysqlpool.slots import Slots, locked
 from mysqlpool.waiting import Waiter
 from tests.fake_driver import (
     HANG,
@@ -881,12 +882,16 @@ def test_a_return_from_a_finalizer_inside_the_pool_itself_is_put_off(driver: Fak
     """The garbage collector may run anything at any time, in this thread with the lock held."""
     pool = fair_pool(driver, 2)
     returned, discarded = pool.lease(), pool.lease()
-    with pool.slots.section():
+
+    @locked
+    def collect_garbage(slots: Slots) -> None:
         returned.give_back()
         discarded.discard("test")
         assert pool.checkedout() == 2
         with pytest.raises(PoolError, match="interrupted the pool itself"):
             pool.lease()
+
+    collect_garbage(pool.slots)
     pool.lease().give_back()
     assert driver.closed == [discarded.session]
     assert_conserved(pool, 2)

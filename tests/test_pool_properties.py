@@ -193,7 +193,7 @@ class PoolMachine(RuleBasedStateMachine):
         slots = self.pool.slots
         assert not slots.busy
         assert not slots.waiters
-        assert not slots.closing or slots.untidy  # A KeyboardInterrupt puts the rest off.
+        assert not slots.chores or slots.untidy  # A KeyboardInterrupt puts the rest off.
 
     def teardown(self) -> None:
         for faults in self.driver.faults.values():

@@ -9,10 +9,11 @@ import contextlib
 import logging
 import os
 import random
+import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -206,3 +207,65 @@ def test_timeouts_and_hand_offs_may_race(restless: None) -> None:
     assert outcomes["served"] == pool.figures()["leases"]
     assert driver.peak <= 2
     assert_conserved(pool, 2)
+
+
+class Alarm(Exception):
+    """What the signal handler raises."""
+
+
+def raise_alarm(*args: Any) -> None:
+    raise Alarm
+
+
+@pytest.fixture
+def alarms(restless: None) -> Iterator[None]:
+    """A signal handler that raises, also in finalizers, where the interpreter only tells of it."""
+    handler, hook = signal.signal(signal.SIGALRM, raise_alarm), sys.unraisablehook
+    sys.unraisablehook = lambda unraisable: None
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, handler)
+    sys.unraisablehook = hook
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers")
+@pytest.mark.parametrize("end", [Lease.give_back, Lease.offer, lambda lease: lease.discard("test")])
+def test_a_signal_at_any_moment_costs_no_slot(alarms: None, end: Callable[[Lease], None]) -> None:
+    """Of the main thread, with two others that take its place in the queue and its sessions."""
+    pool = FairQueuePool(FakeDriver().connect, pool_size=3, timeout=HANG)
+    over = threading.Event()
+    threads = [threading.Thread(target=lease_until, args=(pool, end, over)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    until, caught = time.monotonic() + SECONDS / 2, 0
+    while time.monotonic() < until:
+        try:
+            lease_under_alarm(pool, end)
+        except Alarm:
+            caught += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    over.set()
+    for thread in threads:
+        thread.join(HANG / 2)
+        assert not thread.is_alive()
+    assert caught > 10
+    for _ in range(2):
+        pool.lease().give_back()  # Takes back what was lost.
+    assert_conserved(pool, 3)
+
+
+def lease_under_alarm(pool: FairQueuePool, end: Callable[[Lease], None]) -> None:
+    signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 3e-4))
+    for _ in range(20):
+        lease = pool.lease()
+        end(lease)
+        if lease.resume():
+            lease.discard("test")
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def lease_until(pool: FairQueuePool, end: Callable[[Lease], None], over: threading.Event) -> None:
+    # So that the main thread gets it, at once.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    while not over.is_set():
+        end(pool.lease())
