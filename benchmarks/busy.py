@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from tests.mariadb import server_from_environment_or_private
+from tests.server import add_server_option, server_from_environment_or_private
 
 from .processor import stay_on_one_processor
 from .slow_calls import TASK, TRANSACTION, Contender, configure, contenders, query
@@ -27,9 +27,10 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks busy", description=__doc__)
     parser.add_argument("--blocks", type=int, default=150, help="turns of each contender")
     parser.add_argument("--tasks", type=int, default=20, help="tasks a turn")
+    add_server_option(parser)
     options = parser.parse_args(argv)
     stay_on_one_processor()
-    with server_from_environment_or_private() as server:
+    with server_from_environment_or_private(options.server) as server:
         configure(server)
         every = contenders()
         times: dict[str, list[float]] = {name: [] for name in every}

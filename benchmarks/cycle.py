@@ -21,7 +21,7 @@ from django.db.utils import ConnectionHandler
 from rich.console import Console
 from rich.table import Table
 
-from tests.mariadb import Server, server_from_environment_or_private
+from tests.server import Server, add_server_option, server_from_environment_or_private
 
 from .processor import stay_on_one_processor
 
@@ -46,10 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks cycle", description=__doc__)
     parser.add_argument("--blocks", type=int, default=40, help="turns of each contender")
     parser.add_argument("--cycles", type=int, default=50, help="cycles a turn")
+    add_server_option(parser)
     options = parser.parse_args(argv)
     settings.configure(USE_TZ=True)
     stay_on_one_processor()
-    with server_from_environment_or_private() as server:
+    with server_from_environment_or_private(options.server) as server:
         contenders = [*django_contenders(server), bare_driver(server)]
         for _ in range(options.blocks):
             for contender in contenders:

@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mysqlpool import close_pool, release_connections
-from tests.mariadb import Server, server_from_environment_or_private
 from tests.observer import Observer
+from tests.server import Server, add_server_option, server_from_environment_or_private
 
 STOCK = "django.db.backends.mysql"
 PEER = "dj_db_conn_pool.backends.mysql"
@@ -288,10 +288,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--threads", type=numbers, default=[64, 256], help="default 64,256")
     parser.add_argument("--waits", type=numbers, default=[10, 50, 200], help="ms: 10,50,200")
     parser.add_argument("--in-step", action="store_true", help="let all threads begin at once")
+    add_server_option(parser)
     options = parser.parse_args(argv)
     loads = [(threads, wait) for threads in options.threads for wait in options.waits]
     console = Console(width=110)
-    with server_from_environment_or_private() as server, Observer(server) as observer:
+    with server_from_environment_or_private(options.server) as server, Observer(server) as observer:
         configure(server)
         round_trip = round_trip_of(observer)
         found = {load: compare(load, options, observer) for load in loads}

@@ -1,10 +1,10 @@
 """Run Django's own tests on Django's MySQL engine and on ours, and compare.
 
-``python -m tests.django_suite [--lease MODE | --gis] [LABEL...]`` takes the tests from the source
-package of the installed Django, runs the labels on both engines against one server, and exits with
-1 when a test fails on ours that does not fail on Django's, or is skipped on ours only. ``--gis``
-compares the two GeoDjango engines instead. DJANGO_SUITE_POOL holds more of OPTIONS["pool"], as
-JSON.
+``python -m tests.django_suite [--server NAME] [--lease MODE | --gis] [LABEL...]`` takes the tests
+from the source package of the installed Django, runs the labels on both engines against one server,
+and exits with 1 when a test fails on ours that does not fail on Django's, or is skipped on ours
+only. ``--gis`` compares the two GeoDjango engines instead. DJANGO_SUITE_POOL holds more of
+OPTIONS["pool"], as JSON.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from typing import Any
 
 import django
 
-from tests.mariadb import Server, server_from_environment_or_private
+from tests.server import Server, add_server_option, server_from_environment_or_private
 
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".tox" / "django-source"
@@ -161,11 +161,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("labels", nargs="*", metavar="LABEL")
     parser.add_argument("--gis", action="store_true", help="compare the GeoDjango engines")
     parser.add_argument("--lease", choices=LABELS, default="task", help="our lease mode")
+    add_server_option(parser)
     args = parser.parse_args(arguments)
     labels = args.labels or (GIS_LABELS if args.gis else LABELS[args.lease])
     source = fetch_source(django.__version__)
     outcomes = []
-    with server_from_environment_or_private() as server:
+    with server_from_environment_or_private(args.server) as server:
+        print(f"on {server.version()}", flush=True)
         for engine in engines(args.gis, args.lease):
             outcome = run_suite(source, engine, labels, server)
             print(f"Django {django.__version__} on {engine.name}: {outcome}", flush=True)

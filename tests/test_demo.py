@@ -14,7 +14,7 @@ import observer as demo_observer
 import pytest
 
 from tests.helpers import HANG
-from tests.mariadb import PrivateServer
+from tests.server import PrivateServer
 
 ROOT = Path(__file__).parent.parent
 VARIABLES = {

@@ -15,7 +15,7 @@ import pytest
 from django.db import connections
 
 from mysqlpool.session import Session
-from tests.mariadb import PrivateServer
+from tests.server import PrivateServer
 
 HANG = 20  # seconds; only proves that something did not hang
 

@@ -14,13 +14,16 @@ from pathlib import Path
 import MySQLdb
 import pytest
 
-from tests.mariadb import (
+from tests.server import (
+    FLAVOURS,
     PrivateServer,
     Server,
     ServerError,
     server_from_environment_or_private,
+    wanted_flavour,
 )
-from tests.mariadb.server import free_port
+from tests.server.flavours import SERVERS
+from tests.server.private import free_port
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 30.0  # bound against a hang, not a measure
@@ -198,7 +201,7 @@ def test_a_forked_child_cannot_stop_the_server() -> None:
 def test_a_taken_port_is_answered_with_another(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports = iter([taken.getsockname()[1], free_port()])
-        monkeypatch.setattr("tests.mariadb.server.free_port", lambda: next(ports))
+        monkeypatch.setattr("tests.server.private.free_port", lambda: next(ports))
         with PrivateServer() as server:
             assert server.port != taken.getsockname()[1]
             assert query(server, "SELECT @@port") == ((server.port,),)
@@ -211,17 +214,81 @@ def test_a_failed_start_shows_the_servers_log_and_leaves_nothing(temporary: Path
     assert list(temporary.iterdir()) == []
 
 
-def test_a_missing_server_names_the_package_to_install(
-    temporary: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "remedies"),
+    [
+        (
+            "mariadb",
+            [
+                "apt-get install mariadb-server-core",
+                "dnf install mariadb-server",
+                "brew install mariadb",
+            ],
+        ),
+        ("mysql", ["scripts/fetch-mysql"]),
+    ],
+)
+def test_a_missing_server_names_what_to_do(
+    name: str, remedies: list[str], temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(temporary))
-    monkeypatch.setattr("tests.mariadb.server.SYSTEM_DIRECTORIES", ())
+    monkeypatch.setattr("tests.server.flavours.SYSTEM_DIRECTORIES", ())
+    monkeypatch.setattr("tests.server.flavours.SERVERS", temporary)
     with pytest.raises(ServerError) as caught:
-        PrivateServer().start()
-    for package in ("apt-get install mariadb-server-core", "dnf install mariadb-server"):
-        assert package in str(caught.value)
-    assert "brew install mariadb" in str(caught.value)
+        PrivateServer(flavour=name).start()
+    for remedy in [*remedies, "DATABASE_HOST"]:
+        assert remedy in str(caught.value)
     assert list(temporary.iterdir()) == []
+
+
+def test_mariadb_under_another_name_is_not_taken_for_mysql(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debian's package of MariaDB has a program called mysqld as well."""
+    programs = temporary / "programs"
+    programs.mkdir()
+    mysqld = programs / "mysqld"
+    mysqld.write_text("#!/bin/sh\necho 'mysqld  Ver 10.11.14-MariaDB for debian-linux-gnu'\n")
+    mysqld.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("tests.server.flavours.SYSTEM_DIRECTORIES", ())
+    monkeypatch.setattr("tests.server.flavours.SERVERS", temporary)
+    with pytest.raises(ServerError, match="not installed"):
+        PrivateServer(flavour="mysql").start()
+
+
+@pytest.mark.mysql
+def test_a_second_data_directory_is_a_copy_with_an_identity_of_its_own() -> None:
+    """MySQL takes seconds to make one, so what it made is kept; its own number must not be."""
+    with PrivateServer() as one, PrivateServer() as two:
+        identities = {query(server, "SELECT @@server_uuid") for server in (one, two)}
+        assert len(identities) == 2
+        assert list(SERVERS.glob("mysql-data-*"))
+        assert not list(SERVERS.glob("new-*"))
+
+
+def test_the_flavour_is_the_one_that_the_server_says(server: Server, flavour: str) -> None:
+    (version,) = query(server, "SELECT VERSION()")[0]
+    assert ("MariaDB" in str(version)) == (flavour == "mariadb")
+    assert server.flavour_name() == flavour
+
+
+def test_a_flavour_that_is_unknown_is_refused() -> None:
+    with pytest.raises(ServerError, match="must be one of mariadb, mysql, not 'oracle'"):
+        wanted_flavour({"MYSQLPOOL_SERVER": "oracle"})
+    assert wanted_flavour({}) == "mariadb"
+    assert wanted_flavour({"MYSQLPOOL_SERVER": "mysql"}) == "mysql"
+
+
+def test_a_server_of_another_flavour_than_wanted_is_refused(
+    server: Server, flavour: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (other,) = FLAVOURS.keys() - {flavour}
+    for name, value in server.environ().items():
+        monkeypatch.setenv(name, value)
+    assert server_from_environment_or_private(flavour).__enter__().port == server.port
+    with pytest.raises(ServerError, match=f"names a server of {flavour}, not of {other}"):
+        server_from_environment_or_private(other)
 
 
 def test_a_server_in_the_environment_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,23 +315,23 @@ def test_the_command_runs_against_the_server_and_its_exit_code_is_passed_on() ->
         " user=e['DATABASE_USER'], password=e['DATABASE_PASSWORD'],"
         " database=e['DATABASE_NAME']).close(); sys.exit(37)"
     )
-    with python("-m", "tests.mariadb", sys.executable, "-c", code) as process:
+    with python("-m", "tests.server", sys.executable, "-c", code) as process:
         _, errors = process.communicate(timeout=SECONDS)
     assert (process.returncode, errors) == (37, "")
 
 
 def test_the_command_gets_the_server_of_the_environment() -> None:
     code = "import os; print(os.environ['DATABASE_HOST'])"
-    arguments = ("-m", "tests.mariadb", sys.executable, "-c", code)
+    arguments = ("-m", "tests.server", sys.executable, "-c", code)
     with python(*arguments, DATABASE_HOST="db.example") as process:
         assert process.communicate(timeout=SECONDS)[0] == "db.example\n"
 
 
 def test_a_command_that_does_not_exist_is_a_plain_message(temporary: Path) -> None:
-    with python("-m", "tests.mariadb", "no-such-command") as process:
+    with python("-m", "tests.server", "no-such-command") as process:
         _, errors = process.communicate(timeout=SECONDS)
     assert process.returncode == 1
-    assert errors.startswith("tests.mariadb: ")
+    assert errors.startswith("tests.server: ")
     assert "no-such-command" in errors
     assert list(temporary.iterdir()) == []
 
@@ -272,7 +339,7 @@ def test_a_command_that_does_not_exist_is_a_plain_message(temporary: Path) -> No
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_command_and_the_server(temporary: Path, number: signal.Signals) -> None:
     command = (sys.executable, "-c", REPORT_AND_WAIT)
-    with python("-m", "tests.mariadb", *command) as process:
+    with python("-m", "tests.server", *command) as process:
         _, port, pid = first_line(process)
         process.send_signal(number)
         process.communicate(timeout=SECONDS)
@@ -284,7 +351,7 @@ def test_a_signal_ends_the_command_and_the_server(temporary: Path, number: signa
 
 def test_a_killed_owner_takes_the_server_with_it(temporary: Path) -> None:
     command = (sys.executable, "-c", REPORT_AND_WAIT)
-    with python("-m", "tests.mariadb", *command) as process:
+    with python("-m", "tests.server", *command) as process:
         _, port, _pid = first_line(process)
         process.kill()
         wait_until(lambda: refuses(int(port)) and list(temporary.iterdir()) == [])
@@ -292,7 +359,7 @@ def test_a_killed_owner_takes_the_server_with_it(temporary: Path) -> None:
 
 def test_a_killed_owner_takes_a_frozen_server_with_it(temporary: Path) -> None:
     code = (
-        "import os, signal, sys; from tests.mariadb import PrivateServer;"
+        "import os, signal, sys; from tests.server import PrivateServer;"
         "s = PrivateServer(); s.start(); os.kill(s.pid, signal.SIGSTOP);"
         "print(s.port, flush=True); sys.stdin.read()"
     )

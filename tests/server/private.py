@@ -1,17 +1,17 @@
-"""A throw-away MariaDB server for the tests, the benchmarks and the demo.
+"""A throw-away server, MariaDB or MySQL, for the tests, the benchmarks and the demo.
 
 ``with PrivateServer() as server:`` creates a data directory in a temporary directory, starts
-mariadbd on it with a free loopback port and its own socket, and removes all of it at the end.
+the server on it with a free loopback port and its own socket, and removes all of it at the end.
 It reads no configuration file and touches no other server. __main__ does the same around a
-command.
+command. What the two kinds of server differ in is in flavours.
 
-Root may log in over TCP from 127.0.0.1 without a password: mariadb-install-db creates that account
-when its authentication method is "normal". The port is open on the loopback interface only, to
-whoever is on this machine, as long as the server runs.
+Root may log in over TCP from 127.0.0.1 without a password. The port is open on the loopback
+interface only, to whoever is on this machine, as long as the server runs.
 
 However the owner ends, the server does too: see guard.
 """
 
+import argparse
 import contextlib
 import os
 import random
@@ -26,87 +26,31 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Self
 
-DATABASE_NAME = "mysqlpool"
-
-# Directories of mariadbd that are often not on the PATH of an ordinary user: Debian, Fedora.
-SYSTEM_DIRECTORIES = ("/usr/sbin", "/usr/local/sbin", "/usr/libexec")
+from .address import DATABASE_NAME, Server
+from .flavours import FLAVOURS, Flavour, ServerError
 
 # Below the range that Linux and macOS give to outgoing connections, so that none of those can take
 # the port while a killed server is down.
 PORTS = range(15_000, 32_000)
 START_ATTEMPTS = 5
-START_SECONDS = 30.0
-STOP_SECONDS = 30.0
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
 LOG_LINES = 60
-
-INSTALL_OPTIONS = (
-    "--no-defaults",
-    "--auth-root-authentication-method=normal",
-    "--skip-name-resolve",
-    "--skip-test-db",
-    "--innodb-log-file-size=16M",
-)
-# innodb_flush_log_at_trx_commit keeps its default, 1: tests kill the server and look for commits.
-SERVER_OPTIONS = (
-    "--no-defaults",
-    "--bind-address=127.0.0.1",
-    "--skip-name-resolve",
-    "--max-connections=400",
-    "--character-set-server=utf8mb4",
-    "--performance-schema=OFF",
-    "--innodb-buffer-pool-size=32M",
-    "--innodb-log-file-size=16M",
-    "--innodb-use-native-aio=OFF",
-)
-
-
-class ServerError(RuntimeError):
-    """The private server is not installed, did not start, or did not stop."""
-
-
-class Server:
-    """Where a server is and how to log in to it."""
-
-    def __init__(self, host: str, port: int, user: str, password: str, name: str) -> None:
-        self.host = host
-        self.port = port
-        self.user = user
-        self.password = password
-        self.name = name
-
-    def environ(self) -> dict[str, str]:
-        """The environment variables by which the example project finds the server."""
-        return {
-            "DATABASE_HOST": self.host,
-            "DATABASE_PORT": str(self.port),
-            "DATABASE_USER": self.user,
-            "DATABASE_PASSWORD": self.password,
-            "DATABASE_NAME": self.name,
-        }
-
-    @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Self:
-        """The server that environ() of another one, or a person, described."""
-        return cls(
-            host=environ["DATABASE_HOST"],
-            port=int(environ.get("DATABASE_PORT") or 3306),
-            user=environ.get("DATABASE_USER", "root"),
-            password=environ.get("DATABASE_PASSWORD", ""),
-            name=environ.get("DATABASE_NAME", DATABASE_NAME),
-        )
 
 
 class PrivateServer(Server):
-    """A MariaDB server that lives as long as the ``with`` block, or from start() to stop().
+    """A server that lives as long as the ``with`` block, or from start() to stop().
 
-    ``options`` are added to mariadbd's command line and win over SERVER_OPTIONS. The database
-    ``name`` exists once the server is up. Raises ServerError when mariadbd is missing or does not
-    start, with the end of the server's error log.
+    ``options`` are added to the server's command line and win over the flavour's own.
+    ``flavour`` is a name in FLAVOURS; None stands for the one that the environment wants. The
+    database ``name`` exists once the server is up. Raises ServerError when the server is missing
+    or does not start, with the end of its error log.
     """
 
-    def __init__(self, options: Sequence[str] = ()) -> None:
+    def __init__(self, options: Sequence[str] = (), flavour: str | None = None) -> None:
         super().__init__("127.0.0.1", 0, "root", "", DATABASE_NAME)
         self.options = tuple(options)
+        self.flavour: Flavour = FLAVOURS[flavour or wanted_flavour(os.environ)]
         self._owner = os.getpid()
         self._directory: Path | None = None
         self._guard: subprocess.Popen[bytes] | None = None
@@ -133,7 +77,7 @@ class PrivateServer(Server):
 
     @property
     def pid(self) -> int:
-        """The process id of mariadbd, for signals such as SIGSTOP."""
+        """The server's process id, for signals such as SIGSTOP."""
         return self._running().pid
 
     def start(self) -> None:
@@ -183,7 +127,8 @@ class PrivateServer(Server):
         try:
             server.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            raise ServerError(f"mariadbd still runs {STOP_SECONDS:g} s after SIGTERM") from None
+            still = f"{self.flavour.name} still runs {STOP_SECONDS:g} s after SIGTERM"
+            raise ServerError(still) from None
         self._server = None
 
     def restart(self) -> None:
@@ -199,8 +144,7 @@ class PrivateServer(Server):
 
     def _create(self) -> None:
         """Make the temporary directory, set the guard over it, and create the system tables."""
-        install = find_program("mariadb-install-db")
-        find_program("mariadbd")
+        self.flavour.program()  # where there is none, nothing is made
         self._directory = Path(tempfile.mkdtemp(prefix="mysqlpool-"))
         (self._directory / "tmp").mkdir()
         script = str(Path(__file__).with_name("guard.py"))
@@ -209,14 +153,23 @@ class PrivateServer(Server):
             process_group=0,
             stdin=subprocess.DEVNULL,
         )
-        (self._directory / "init.sql").write_text(f"CREATE DATABASE IF NOT EXISTS {self.name};\n")
-        if self._spawn([install, *INSTALL_OPTIONS]).wait() != 0:
-            raise ServerError(f"mariadb-install-db failed. Its log ends with:\n{self._log_tail()}")
+        (self._directory / "init.sql").write_text(self.flavour.set_up(self.name))
+        self.flavour.make_data(self._directory / "data", self._run)
+
+    def _run(self, command: Sequence[str]) -> None:
+        if self._spawn(command).wait() != 0:
+            raise ServerError(f"{command[0]} failed. Its log ends with:\n{self._log_tail()}")
 
     def _launch(self) -> None:
-        """Start mariadbd; with another port as long as a first start finds the port taken."""
-        command = [find_program("mariadbd"), *SERVER_OPTIONS]
-        command += [f"--socket={self.socket}", f"--init-file={self.directory / 'init.sql'}"]
+        """Start the server; with another port as long as a first start finds the port taken."""
+        command = [
+            *(*self.flavour.program(), "--no-defaults"),  # which must stay the first option
+            *self.flavour.options,
+            f"--datadir={self.directory / 'data'}",
+            f"--socket={self.socket}",
+            f"--pid-file={self.directory / 'pid'}",
+            f"--init-file={self.directory / 'init.sql'}",
+        ]
         fixed_port = self.port
         for _attempt in range(START_ATTEMPTS):
             self.port = fixed_port or free_port()
@@ -226,23 +179,21 @@ class PrivateServer(Server):
             self.kill()
             if fixed_port or "Bind on TCP/IP port" not in self._log_tail():
                 break
-        raise ServerError(f"mariadbd did not start. Its error log ends with:\n{self._log_tail()}")
+        name = self.flavour.name
+        raise ServerError(f"{name} did not start. Its error log ends with:\n{self._log_tail()}")
 
-    def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
-        """Run a program of the server on the data directory, under the guard."""
+    def _spawn(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Run a program of the server under the guard."""
         assert self._guard is not None
-        # --no-defaults must stay first. A server that starts deletes the temporary tables it finds
-        # in its tmpdir, also those of a server that runs: never share /tmp.
-        command[2:2] = [f"--datadir={self.directory / 'data'}", f"--tmpdir={self.directory}"]
-        if os.geteuid() == 0:
-            command.append("--user=root")
+        # A server that starts deletes the temporary tables it finds in its tmpdir, also those of a
+        # server that runs: never share /tmp.
+        tmpdir = self.directory / "tmp"
+        as_root = ["--user=root"] if os.geteuid() == 0 else []
         with (self.directory / "log").open("ab") as log:
             return subprocess.Popen(
-                command,
+                [*command, f"--tmpdir={tmpdir}", *as_root],
                 cwd=self.directory,
-                # A server deletes what it takes for its own leftovers in the directory for
-                # temporary tables when it starts, and so must not share one with another.
-                env={**os.environ, "TMPDIR": str(self.directory / "tmp")},
+                env={**os.environ, "TMPDIR": str(tmpdir)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -262,20 +213,6 @@ class PrivateServer(Server):
     def _log_tail(self) -> str:
         lines = (self.directory / "log").read_text(errors="replace").splitlines()
         return "\n".join(lines[-LOG_LINES:])
-
-
-def find_program(name: str) -> str:
-    """The path of one of MariaDB's programs; ServerError naming the package when it is missing."""
-    search = os.pathsep.join((os.environ.get("PATH", os.defpath), *SYSTEM_DIRECTORIES))
-    if path := shutil.which(name, path=search):
-        return path
-    raise ServerError(
-        f"{name} is not installed. It comes with MariaDB's server: "
-        "apt-get install mariadb-server-core mariadb-client (Debian, Ubuntu), "
-        "dnf install mariadb-server (Fedora), brew install mariadb (macOS). "
-        "Or set DATABASE_HOST, DATABASE_PORT, DATABASE_USER and DATABASE_PASSWORD "
-        "to use a server that runs already."
-    )
 
 
 def free_port() -> int:
@@ -302,8 +239,29 @@ def greets(path: str) -> bool:
             return False
 
 
-def server_from_environment_or_private() -> AbstractContextManager[Server]:
-    """The server that DATABASE_HOST and its like name, or a private one for the ``with`` block."""
-    if os.environ.get("DATABASE_HOST"):
-        return contextlib.nullcontext(Server.from_environ(os.environ))
-    return PrivateServer()
+def wanted_flavour(environ: Mapping[str, str]) -> str:
+    """The flavour that MYSQLPOOL_SERVER names, MariaDB by default. ServerError for no such one."""
+    name = environ.get("MYSQLPOOL_SERVER") or "mariadb"
+    if name not in FLAVOURS:
+        raise ServerError(f"MYSQLPOOL_SERVER must be one of {', '.join(FLAVOURS)}, not {name!r}")
+    return name
+
+
+def add_server_option(parser: argparse.ArgumentParser) -> None:
+    """Let a command take ``--server NAME``, for server_from_environment_or_private()."""
+    parser.add_argument("--server", choices=FLAVOURS, help="default: MYSQLPOOL_SERVER or mariadb")
+
+
+def server_from_environment_or_private(
+    flavour: str | None = None,
+) -> AbstractContextManager[Server]:
+    """The server that DATABASE_HOST and its like name, or a private one for the ``with`` block.
+
+    Raises ServerError where ``flavour`` is given and the one named is of another.
+    """
+    if not os.environ.get("DATABASE_HOST"):
+        return PrivateServer(flavour=flavour)
+    server = Server.from_environ(os.environ)
+    if flavour is not None and (found := server.flavour_name()) != flavour:
+        raise ServerError(f"DATABASE_HOST names a server of {found}, not of {flavour}")
+    return contextlib.nullcontext(server)

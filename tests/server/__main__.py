@@ -1,9 +1,10 @@
-"""``python -m tests.mariadb COMMAND [ARG...]``: run a command against a private server.
+"""``python -m tests.server [--flavour NAME] COMMAND [ARG...]``: a command against a private server.
 
 The command finds the server by DATABASE_HOST and its like. Where DATABASE_HOST is set already, it
-gets that server and nothing is started.
+gets that server and nothing is started; it must be of the flavour that is named.
 """
 
+import argparse
 import contextlib
 import os
 import signal
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
-from tests.mariadb import ServerError, server_from_environment_or_private
+from tests.server import FLAVOURS, ServerError, server_from_environment_or_private
 
 
 @contextlib.contextmanager
@@ -35,9 +36,9 @@ def forwarded_signals(send: Callable[[int], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def run(command: Sequence[str]) -> int:
+def run(command: Sequence[str], flavour: str | None) -> int:
     """Run the command against the server; its exit code, or 128 + N when signal N ended it."""
-    with server_from_environment_or_private() as server:
+    with server_from_environment_or_private(flavour) as server:
         process = subprocess.Popen(command, env={**os.environ, **server.environ()})
         with forwarded_signals(process.send_signal):
             code = process.wait()
@@ -46,13 +47,17 @@ def run(command: Sequence[str]) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """The command line: 2 without a command, 1 with a plain message when there is no server."""
-    if not arguments:
-        print("usage: python -m tests.mariadb COMMAND [ARG...]", file=sys.stderr)
+    parser = argparse.ArgumentParser(prog="python -m tests.server")
+    parser.add_argument("--flavour", choices=FLAVOURS, help="default: MYSQLPOOL_SERVER or mariadb")
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND [ARG...]")
+    parsed = parser.parse_args(arguments)
+    if not parsed.command:
+        parser.print_usage(sys.stderr)
         return 2
     try:
-        return run(arguments)
+        return run(parsed.command, parsed.flavour)
     except (ServerError, OSError) as error:
-        print(f"tests.mariadb: {error}", file=sys.stderr)
+        print(f"tests.server: {error}", file=sys.stderr)
         return 1
 
 
