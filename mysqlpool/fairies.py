@@ -21,6 +21,7 @@ from sqlalchemy.pool import (
 
 from .errors import PoolError, PoolTimeout
 from .leasing import AliasPool
+from .locks import under
 from .logs import log_event
 from .session import Session
 from .settings import PoolSettings
@@ -112,22 +113,23 @@ class FairyAliasPool(AliasPool):
 
     def _seated(self) -> PoolProxiedConnection:
         assert self._seat is not None
-        seat = self._seat()
-        with self._lock:
-            if seat in self._seats:
-                raise PoolError(
-                    f"{type(self.pool).__name__} of {self.alias!r} lets one holder at a time use "
-                    f"its session, and thread {self._seats[seat]!r} has it. Release it first "
-                    "(mysqlpool.release_connections), or choose FairQueuePool or QueuePool."
-                )
-            self._seats[seat] = threading.current_thread().name
-            try:
-                fairy = self.pool.connect()
-            except BaseException:
-                self._seats.pop(seat, None)
-                raise
-            fairy.info[SEAT] = seat
-            return fairy
+        return under(self._lock, self._take_seat, self._seat())
+
+    def _take_seat(self, seat: Hashable) -> PoolProxiedConnection:
+        if seat in self._seats:
+            raise PoolError(
+                f"{type(self.pool).__name__} of {self.alias!r} lets one holder at a time use "
+                f"its session, and thread {self._seats[seat]!r} has it. Release it first "
+                "(mysqlpool.release_connections), or choose FairQueuePool or QueuePool."
+            )
+        self._seats[seat] = threading.current_thread().name
+        try:
+            fairy = self.pool.connect()
+        except BaseException:
+            self._seats.pop(seat, None)
+            raise
+        fairy.info[SEAT] = seat
+        return fairy
 
     def _timed_out(self) -> PoolTimeout:
         size, overflow = (self.settings.arguments[key] for key in ("pool_size", "max_overflow"))
@@ -146,15 +148,16 @@ class FairyAliasPool(AliasPool):
 
     def sweep(self) -> None:
         """Close what is idle, where the pool is closed."""
-        if not self.closed:
+        if self.closed:
+            under(self._lock, self._close_idle)
+
+    def _close_idle(self) -> None:
+        if not isinstance(self.pool, _CLOSE_HOLDERS):
+            self.pool.dispose()
             return
-        with self._lock:
-            if not isinstance(self.pool, _CLOSE_HOLDERS):
-                self.pool.dispose()
-                return
-            for record in list(self._records.values()):
-                if not record.in_use:
-                    record.close()
+        for record in list(self._records.values()):
+            if not record.in_use:
+                record.close()
 
     def _made(self) -> Pool:
         pool = super()._made()
@@ -185,8 +188,6 @@ class FairyAliasPool(AliasPool):
         fit, seat = info.pop(FIT, False), info.pop(SEAT, None)
         info[IDLE_SINCE] = time.monotonic()
         if session is not None and (self.closed or not fit):
-            with self._lock:
-                record.invalidate()
+            under(self._lock, record.invalidate)
         if seat is not None:
-            with self._lock:
-                self._seats.pop(seat, None)
+            under(self._lock, self._seats.pop, seat, None)

@@ -18,6 +18,7 @@ from sqlalchemy.pool.base import PoolResetState
 
 from . import clock
 from .holders import Held, describe_holders, place
+from .locks import under
 from .logs import log_event
 from .records import Record
 from .slots import Chore, Slots
@@ -193,17 +194,21 @@ class Keeper(Pool):
         slots = self.slots
         chores: deque[Chore] = deque()
         try:
-            with slots.lock:
+            try:
+                slots.lock.acquire()
                 # There is no call in this, so no signal handler can come between the two.
                 chores, slots.chores = slots.chores, chores
+            finally:
+                try:  # noqa: SIM105 - see mysqlpool.locks
+                    slots.lock.release()
+                except RuntimeError:
+                    pass
             while chores:
                 self._do(*chores[0])
                 chores.popleft()
         finally:
             if chores:
-                with slots.lock:
-                    slots.chores.extend(chores)
-                    slots.untidy = True
+                under(slots.lock, slots.put_off, chores)
 
     def _do(self, record: Record, serial: int | None, reason: str | None) -> None:
         if serial is None:

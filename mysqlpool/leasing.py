@@ -60,7 +60,7 @@ def open_session(alias: str, params: Mapping[str, Any]) -> Session:
     Raises ``MySQLdb.Error`` as mysqlclient does.
     """
     session = Session(**params)
-    registry.open_sessions()[session] = None
+    registry.note_open(session)
     log_event(logger, logging.DEBUG, "session_opened", alias, session=session.thread_id())
     return session
 
@@ -74,7 +74,7 @@ def close_session(alias: str, session: Session) -> None:
 
 
 def _strike_out(alias: str, session: Session) -> None:
-    registry.open_sessions().pop(session, None)
+    registry.note_closed(session)
     log_event(logger, logging.DEBUG, "session_closed", alias)
 
 
@@ -168,7 +168,7 @@ class AliasPool(ABC):
         return CONNECT_TIMEOUT
 
     def _opened(self, session: Session, record: ConnectionPoolEntry) -> None:
-        registry.open_sessions()[session] = record
+        registry.note_open(session, record)
 
     def _session_closed(self, session: Session, record: ConnectionPoolEntry) -> None:
         _strike_out(self.alias, session)

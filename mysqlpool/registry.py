@@ -7,9 +7,10 @@ The only module with mutable globals:
     read without it, since one ``dict.get`` is atomic.
 ``_sessions``
     every open session of this process -> its record in the pool (``None`` for
-    one outside any pool).  A strong reference, so that no session is closed by
-    the garbage collector of a forked child, over the socket that the parent
-    still uses.  Single insertions and removals, which are atomic: no lock.
+    one outside any pool).  Weak references: a session that nobody has any more,
+    because a signal handler raised between its connect and the pool, is closed
+    like any other connection object.  A forked child neutralises what is here
+    before anything is collected.
 
 ``_lock`` is held for moments: no session is opened or closed under it.
 
@@ -24,17 +25,19 @@ import contextlib
 import gc
 import os
 import threading
-from collections.abc import Callable, Iterable, MutableMapping
+import weakref
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.db import connections
 
+from .locks import under
 from .release import Using, aliases_from
 
 if TYPE_CHECKING:
     from .leasing import AliasPool
 
-__all__ = ["close_pool", "current", "open_sessions", "pool_for", "pools"]
+__all__ = ["close_pool", "current", "note_closed", "note_open", "pool_for", "pools"]
 
 
 class _Record(Protocol):
@@ -43,9 +46,10 @@ class _Record(Protocol):
     fairy_ref: Any
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _pools: dict[str, AliasPool] = {}
-_sessions: dict[Any, _Record | None] = {}
+_sessions: weakref.WeakKeyDictionary[Any, weakref.ref[_Record] | None]
+_sessions = weakref.WeakKeyDictionary()
 
 
 def pools() -> dict[str, AliasPool]:
@@ -53,9 +57,14 @@ def pools() -> dict[str, AliasPool]:
     return {alias: pool for alias, pool in list(_pools.items()) if pool.serves(pool.identity)}
 
 
-def open_sessions() -> MutableMapping[Any, Any]:
-    """Where whoever opens a session notes it, and strikes it out after closing it."""
-    return _sessions
+def note_open(session: Any, record: Any = None) -> None:
+    """Note a session that was opened, and the record in which a pool keeps it."""
+    _sessions[session] = None if record is None else weakref.ref(record)
+
+
+def note_closed(session: Any) -> None:
+    """Strike a session out, after it was closed."""
+    _sessions.pop(session, None)
 
 
 def current(alias: str) -> AliasPool | None:
@@ -73,14 +82,20 @@ def pool_for(alias: str, identity: object, make: Callable[[], AliasPool]) -> Ali
     if pool is not None and pool.serves(identity):
         return pool
     made = make()
-    with _lock:
-        pool = _pools.get(alias)
-        if pool is not None and pool.serves(identity):
-            return pool
-        _pools[alias] = made
-    if pool is not None:
-        pool.close()
+    former = under(_lock, _replace, alias, identity, made)
+    if former is not None and former.serves(identity):
+        return former
+    if former is not None:
+        former.close()
     return made
+
+
+def _replace(alias: str, identity: object, made: AliasPool) -> AliasPool | None:
+    """Put the new pool into its place, unless there is one for the same parameters by now."""
+    former = _pools.get(alias)
+    if former is None or not former.serves(identity):
+        _pools[alias] = made
+    return former
 
 
 def close_pool(using: Using = None) -> None:
@@ -135,7 +150,7 @@ def _after_fork_in_child() -> None:
     thread that held it may not exist here.
     """
     global _lock, _forking
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     try:
         inherited = dict(_sessions)
         _neutralise(inherited)
@@ -155,13 +170,14 @@ def _forget_leases() -> None:
             wrapper.forget_session()
 
 
-def _neutralise(sessions: dict[Any, _Record | None]) -> None:
+def _neutralise(sessions: dict[Any, weakref.ref[_Record] | None]) -> None:
     devnull = os.open(os.devnull, os.O_RDWR)
     try:
-        for session, record in sessions.items():
+        for session, kept_in in sessions.items():
             # A session that is closed already has no socket to lose.
             with contextlib.suppress(Exception):
                 os.dup2(devnull, session.fileno(), inheritable=False)
+            record = kept_in() if kept_in is not None else None
             if record is not None:
                 # So that the finalizer of a lease whose thread is gone does nothing
                 # (sqlalchemy.pool.base._finalize_fairy looks at needs_gc first).

@@ -16,10 +16,10 @@ closed is in ``out`` with no owner and the serial 0: nobody else will touch it.
 
 Lock rule. ``lock`` guards every attribute here, and the ``serial`` of records. Nothing blocks while
 it is held: `mysqlpool.pool` and `mysqlpool.keeper` connect, check and close sessions outside of it.
-It is reentrant for one reason only: the garbage collector or a signal handler may run code in the
-midst of a locked section that ends a lease. ``busy`` tells, and what would change anything is put
-off until the section is over (``chores``, ``untidy``). Only a new lease cannot be put off, and is
-refused.
+It is held as `mysqlpool.locks` tells, and not by ``with``. It is reentrant, because the garbage
+collector or a signal handler may run code in the midst of a locked section that ends a lease.
+``busy`` tells, and what would change anything is put off until the section is over (``chores``,
+``untidy``). Only a new lease cannot be put off, and is refused.
 
 ``offered`` changes without the lock, by single dictionary operations, which are atomic: whoever
 pops a lease has its record. A holder that offers looks afterwards whether somebody waits, and who
@@ -38,8 +38,8 @@ import bisect
 import functools
 import math
 import threading
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import repeat
 from operator import attrgetter
@@ -48,6 +48,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from .errors import PoolError
 from .fullness import Fullness
 from .holders import Held, Owner, Where
+from .locks import under
 from .records import Lease, Record, Request
 from .tally import Tally
 from .waiting import Waiter
@@ -83,14 +84,11 @@ def holding(record: Record, owner: Owner, now: float) -> Held:
 
 
 def locked(method: Callable[Concatenate[Slots, P], T]) -> Callable[Concatenate[Slots, P], T]:
-    """Hold the lock while ``method`` runs, and tell by ``busy``.
-
-    A context manager of our own would not do: an exception that a signal handler raises between its
-    ``__enter__`` and the block leaves it entered. The two hottest methods spell this out.
-    """
+    """Hold the lock while ``method`` runs, and tell by ``busy``. The hottest two spell this out."""
 
     def alone(self: Slots, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with self.lock:
+        try:
+            self.lock.acquire()
             if self.busy:
                 raise self.reentered()
             self.busy = True
@@ -98,6 +96,11 @@ def locked(method: Callable[Concatenate[Slots, P], T]) -> Callable[Concatenate[S
                 return method(self, *args, **kwargs)
             finally:
                 self.busy = False
+        finally:
+            try:  # noqa: SIM105 - see mysqlpool.locks
+                self.lock.release()
+            except RuntimeError:
+                pass
 
     return functools.update_wrapper(alone, method)
 
@@ -148,7 +151,8 @@ class Slots:
 
     def take(self, lease: Request, owner: Owner, where: Where, now: float) -> bool:
         """Give ``lease`` a record, or else a place in the queue; False when that is full."""
-        with self.lock:
+        try:
+            self.lock.acquire()
             if self.busy:
                 raise self.reentered()
             self.busy = True
@@ -172,6 +176,11 @@ class Slots:
                 return self.enqueue(lease, Waiter(owner, where, now))
             finally:
                 self.busy = False
+        finally:
+            try:  # noqa: SIM105 - see mysqlpool.locks
+                self.lock.release()
+            except RuntimeError:
+                pass
 
     def find(self, session: object) -> int:
         """Where in ``idle`` a session is, or else where leases are taken from. Locked."""
@@ -301,7 +310,8 @@ class Slots:
 
         Does nothing unless it is the record's present lease.
         """
-        with self.lock:
+        try:
+            self.lock.acquire()
             if self.busy:
                 self.defer(record, serial, None)
                 return None
@@ -330,10 +340,16 @@ class Slots:
                 return reason
             finally:
                 self.busy = False
+        finally:
+            try:  # noqa: SIM105 - see mysqlpool.locks
+                self.lock.release()
+            except RuntimeError:
+                pass
 
     def claim(self, record: Record, serial: int, reason: str) -> bool:
         """End a lease whose session the caller is going to close; False if it ended before."""
-        with self.lock:
+        try:
+            self.lock.acquire()
             if self.busy:
                 self.defer(record, serial, reason)
                 return False
@@ -341,6 +357,11 @@ class Slots:
                 return False
             self.shut(record)
             return True
+        finally:
+            try:  # noqa: SIM105 - see mysqlpool.locks
+                self.lock.release()
+            except RuntimeError:
+                pass
 
     def shut(self, record: Record) -> None:
         """Mark a record as being closed. Locked."""
@@ -389,6 +410,11 @@ class Slots:
         self.chores.append((record, serial, reason))
         self.untidy = True
 
+    def put_off(self, chores: Iterable[Chore]) -> None:
+        """Leave chores to whoever tidies up next. Locked."""
+        self.chores.extend(chores)
+        self.untidy = True
+
     @locked
     def free(self, record: Record, now: float) -> None:
         """A slot ends: its session is closed."""
@@ -397,9 +423,11 @@ class Slots:
 
     def renew(self) -> None:
         """Have all sessions opened so far closed, the idle ones when somebody tidies up next."""
-        with self.lock:
-            self.generation += 1
-            self.untidy = True
+        under(self.lock, self._renew)
+
+    def _renew(self) -> None:
+        self.generation += 1
+        self.untidy = True
 
     @locked
     def repair(self, record: Record, serial: int) -> bool:
@@ -436,24 +464,27 @@ class Slots:
         return len(self.idle) + len(self.offered)
 
     def count(self, what: str) -> None:
-        with self.lock:
-            self.tally.events[what] += 1
+        under(self.lock, self._add, self.tally.events, what)
 
     def count_pinned(self, reason: str) -> None:
-        with self.lock:
-            self.tally.pinned[reason] += 1
+        under(self.lock, self._add, self.tally.pinned, reason)
 
     def count_discard(self, reason: str) -> None:
-        with self.lock:
-            self.tally.discards[reason] += 1
+        under(self.lock, self._add, self.tally.discards, reason)
+
+    @staticmethod
+    def _add(counter: Counter[str], name: str) -> None:
+        counter[name] += 1
 
     def figures(self) -> dict[str, Any]:
-        with self.lock:
-            resumed = self.resumed + sum(record.resumed for record in self.out)
-            return {
-                "in_use": self.in_use,
-                "idle": self.at_rest,
-                "waiting": len(self.waiters),
-                "leases": self.serial + resumed - self.tally.events["unserved"],
-                **self.tally.figures(),
-            }
+        return under(self.lock, self._figures)
+
+    def _figures(self) -> dict[str, Any]:
+        resumed = self.resumed + sum(record.resumed for record in self.out)
+        return {
+            "in_use": self.in_use,
+            "idle": self.at_rest,
+            "waiting": len(self.waiters),
+            "leases": self.serial + resumed - self.tally.events["unserved"],
+            **self.tally.figures(),
+        }

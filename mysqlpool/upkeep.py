@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .holders import Held
+from .locks import under
 from .slots import Slots, holding
 
 __all__ = ["Found", "look_after"]
@@ -31,21 +32,24 @@ def look_after(slots: Slots, now: float) -> Found | None:
 
     None when it interrupted a locked section of this thread, which will see to it afterwards.
     """
-    with slots.lock:
-        if slots.busy:
-            slots.untidy = True
-            return None
-        slots.busy = True
-        try:
-            slots.untidy = False
-            slots.fold()
-            leaked = _find_leaks(slots, now)
-            reaped = _reap(slots, now)
-            _prune(slots, now)
-            slots.serve(now)
-            return Found(reaped, leaked)
-        finally:
-            slots.busy = False
+    return under(slots.lock, _look_after, slots, now)
+
+
+def _look_after(slots: Slots, now: float) -> Found | None:
+    if slots.busy:
+        slots.untidy = True
+        return None
+    slots.busy = True
+    try:
+        slots.untidy = False
+        slots.fold()
+        leaked = _find_leaks(slots, now)
+        reaped = _reap(slots, now)
+        _prune(slots, now)
+        slots.serve(now)
+        return Found(reaped, leaked)
+    finally:
+        slots.busy = False
 
 
 # All below: the caller holds the lock and has set ``busy``.

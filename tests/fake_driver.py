@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import event
 
+from mysqlpool.locks import under
 from mysqlpool.pool import FairQueuePool
 
 HANG = 30.0  # seconds; a generous bound that only proves that something did not hang
@@ -64,28 +65,34 @@ class FakeDriver:
         self.peak = 0
         self.closed: list[FakeSession] = []
         self.open: set[FakeSession] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def act(self, what: str) -> None:
         if what in self.before:
             self.before[what]()
-        with self._lock:
-            fault = self.faults[what].pop(0) if self.faults[what] else None
+        fault = under(self._lock, self._next_fault, what)
         if fault is not None:
             raise fault
 
+    def _next_fault(self, what: str) -> BaseException | None:
+        return self.faults[what].pop(0) if self.faults[what] else None
+
     def connect(self) -> FakeSession:
-        with self._lock:
-            self.attempts += 1
-            number = self.attempts
+        number = under(self._lock, self._count_attempt)
         self.act("connect")
-        with self._lock:
-            if self.limit is not None and len(self.open) >= self.limit:
-                raise DriverError(1040, "Too many connections")
-            session = FakeSession(self, number)
-            self.open.add(session)
-            self.peak = max(self.peak, len(self.open))
-            return session
+        return under(self._lock, self._open, number)
+
+    def _count_attempt(self) -> int:
+        self.attempts += 1
+        return self.attempts
+
+    def _open(self, number: int) -> FakeSession:
+        if self.limit is not None and len(self.open) >= self.limit:
+            raise DriverError(1040, "Too many connections")
+        session = FakeSession(self, number)
+        self.open.add(session)
+        self.peak = max(self.peak, len(self.open))
+        return session
 
     def check(self, session: FakeSession, idle_seconds: float) -> bool:
         self.act("check")
@@ -96,9 +103,11 @@ class FakeDriver:
         try:
             self.act("close")
         finally:
-            with self._lock:
-                self.open.discard(session)
-                self.closed.append(session)
+            under(self._lock, self._forget, session)
+
+    def _forget(self, session: FakeSession) -> None:
+        self.open.discard(session)
+        self.closed.append(session)
 
 
 class FakeClock:
