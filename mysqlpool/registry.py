@@ -186,8 +186,9 @@ def _neutralise(sessions: dict[Any, weakref.ref[_Record] | None]) -> None:
         os.close(devnull)
 
 
-os.register_at_fork(
-    before=_before_fork,
-    after_in_parent=_after_fork_in_parent,
-    after_in_child=_after_fork_in_child,
-)
+if hasattr(os, "register_at_fork"):  # Where there is none, nobody forks.
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

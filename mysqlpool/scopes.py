@@ -78,7 +78,8 @@ def _forget_scopes() -> None:
     _task.set(None)
 
 
-os.register_at_fork(after_in_child=_forget_scopes)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_scopes)
 
 
 class Scope:

@@ -3,9 +3,6 @@
 What it knows it learns by watching the statements that pass through it, and costs no round trip.
 """
 
-import os
-import select
-import socket
 from math import ceil
 from typing import Any
 
@@ -14,6 +11,7 @@ from MySQLdb import _mysql
 from MySQLdb.connections import Connection
 from sqlalchemy.dialects.mysql.mysqldb import MySQLDialect_mysqldb
 
+from . import sockets
 from .announcements import Announcements
 from .errors import SessionStateError
 from .statements import USER_VARIABLE, AsciiClassifier, Classifier, reads_variable
@@ -72,9 +70,9 @@ class Session(Connection):
         self.announcements = Announcements()
         self._autocommit = self.get_autocommit()
         self._fd = self.fileno()
-        self._socket = _identity(self._fd)
-        self._poll = select.poll()
-        self._poll.register(self._fd, select.POLLIN)
+        self._tell = sockets.way_to_tell(self._fd)
+        self._socket = self._tell(self._fd)
+        self._poll = sockets.watch(self._fd)
 
     def settle(self) -> None:
         """Take the present state for the baseline: clean, and what ``restore()`` goes back to.
@@ -142,7 +140,7 @@ class Session(Connection):
     def _go_back(self) -> None:
         # After a disconnect while rows were read, the library knows no error any more, but has
         # closed the socket. Its number may belong to another thread's file by now.
-        if _identity(self._fd) != self._socket:
+        if self._tell(self._fd) != self._socket:
             self.broken = "disconnected"
             return
         if self._first and self.get_autocommit() == self._autocommit:
@@ -172,11 +170,7 @@ class Session(Connection):
         5.1). A packet without TLS begins with its length, which would be over 768 bytes then: more
         than any error that a server sends unasked.
         """
-        try:
-            with socket.socket(fileno=os.dup(self._fd)) as peeking:
-                start = peeking.recv(2, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except OSError:  # Reset, or closed on this side.
-            return False
+        start = sockets.peek(self._fd, 2)
         return len(start) == 2 and 20 <= start[0] <= 23 and start[1] == 3
 
     def check(self, timeout: float) -> bool:
@@ -279,15 +273,6 @@ class Session(Connection):
     def _note_failure(self, error: MySQLdb.Error) -> None:
         if self.broken is None and _is_disconnect(error, self):
             self.broken = _reason(error)
-
-
-def _identity(fd: int) -> tuple[int, int] | None:
-    """What tells this open file from every other one; None for a closed one."""
-    try:
-        status = os.fstat(fd)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _is_disconnect(error: Any, session: Session) -> bool:
