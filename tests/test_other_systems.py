@@ -73,7 +73,7 @@ def test_every_module_can_be_imported() -> None:
     names = [module.name for module in pkgutil.walk_packages(mysqlpool.__path__, "mysqlpool.")]
     assert "mysqlpool.sockets" in names
     for name in names:
-        if not name.startswith("mysqlpool.backends.gis"):  # It needs GDAL.
+        if not name.startswith("mysqlpool.backends.gis."):  # It needs GDAL.
             importlib.import_module(name)
 
 
