@@ -29,6 +29,7 @@ NO_SOURCE = shutil.ignore_patterns(
     *("*.egg-info", "build", "dist", "*.py[cod]", "*.log", "*.lock"),
 )
 SHIPPED_FOLDERS = ("benchmarks", "example", "mysqlpool", "scripts", "tests")
+SHIPPED_FILES = ("LICENSE", "MANIFEST.in", "*.ini", "*.py", "*.rst", "*.toml")
 # These read the files beside them, and ask the server.
 QUICK_TESTS = ("tests/test_readme.py", "tests/test_counts.py", "tests/test_settings.py")
 
@@ -90,8 +91,7 @@ def check_sdist(sdist: Path, source: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {path for folder in SHIPPED_FOLDERS for path in files_of(source, folder)}
-    wanted |= {path.name for path in source.glob("*.*") if path.is_file() and path.name[0] != "."}
-    wanted |= {"LICENSE"}
+    wanted |= {path.name for kind in SHIPPED_FILES for path in source.glob(kind)}
     require(wanted <= names, f"the sdist lacks {sorted(wanted - names)}")
 
 
