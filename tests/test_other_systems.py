@@ -190,7 +190,7 @@ def test_a_session_that_the_server_closed_is_replaced(observer: Any) -> None:
     number = session_id()
     release_connections()
     observer.kill(number)
-    (session,) = registry.open_sessions()
+    (session,) = registry._sessions
     assert session._poll.poll(HANG * 1000)
     assert session_id() != number
 
