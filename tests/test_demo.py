@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,32 @@ def test_the_observer_leaves_its_own_session_out(server: Any, observer: Any) -> 
     assert own.peak() == 0
     with type(observer)(server):
         assert own.peak() == 1
+    own.close()
+
+
+def test_sessions_of_an_earlier_job_are_not_in_the_peak(server: Any, observer: Any) -> None:
+    own = demo_observer.Observer()
+    with type(observer)(server), type(observer)(server):
+        assert own.peak() >= 2
+    own.reset_peak()
+    assert own.peak() == 0
+    own.close()
+
+
+def test_a_peak_that_the_server_keeps_is_an_error(
+    server: Any, observer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = demo_observer.Observer()
+    with type(observer)(server):
+        pass
+    ask = own.rows
+
+    def deaf_to_flush(statement: str, *values: str) -> Sequence[tuple[object, ...]]:
+        return () if statement.startswith("FLUSH") else ask(statement, *values)
+
+    monkeypatch.setattr(own, "rows", deaf_to_flush)
+    with pytest.raises(RuntimeError, match="Max_used_connections anew"):
+        own.reset_peak()
     own.close()
 
 
