@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -438,7 +439,11 @@ def test_dbshell_gets_the_same_arguments_as_on_djangos_engine() -> None:
     args, _ = wrapper.client_class.settings_to_cmd_args_env(
         wrapper.settings_dict, ["-e", "SELECT 7"]
     )
-    done = subprocess.run(["mariadb", *args[1:]], capture_output=True, text=True, timeout=HANG)
+    # Django calls it mysql, a name that MariaDB's package need not have any more.
+    client = shutil.which("mysql") or shutil.which("mariadb")
+    if client is None:
+        pytest.skip("neither client program is installed, mysql or mariadb")
+    done = subprocess.run([client, *args[1:]], capture_output=True, text=True, timeout=HANG)
     assert "7" in done.stdout, done.stderr
 
 
