@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cProfile
 import pstats
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,11 @@ from sqlalchemy.pool import QueuePool
 
 from mysqlpool.pool import FairQueuePool
 from tests.fake_driver import FakeDriver
+
+# Python 3.14 calls a lock's __enter__ as it calls any function, and the profiler hears it: one call
+# more for each of the two times that a lease and its end take the lock. Measured on 3.11.7, 3.12.1
+# and 3.13.0 (24), and on 3.14.10 (26).
+LEASE_CALLS = 26 if sys.version_info >= (3, 14) else 24
 
 
 def calls(function: Callable[[], object]) -> int:
@@ -40,7 +46,7 @@ def test_connect_and_close_take_no_more_calls_than_queue_pools() -> None:
 def test_a_lease_takes_fewer_calls_still() -> None:
     """All of them, C functions and the garbage collector's call of the handle included."""
     pool = FairQueuePool(FakeDriver().connect)
-    assert calls(lambda: pool.lease().give_back()) <= 24
+    assert calls(lambda: pool.lease().give_back()) <= LEASE_CALLS
 
 
 def test_to_resume_a_lease_takes_fewer_calls_still() -> None:
