@@ -47,18 +47,23 @@ _OPTIONAL = rf"{_BLANK}*+"
 _END = r"(?![\w$\x80-\xff])"  # of a word; an identifier without quotes may hold all of these
 
 # After these, only what is in _TRACE changes the session. EXPLAIN and ANALYZE may be followed by
-# another statement, but only by one that is in this list as well.
+# another statement, but only by one that is in this list as well. An UPDATE in the performance
+# schema may switch the instruments of this session's thread off.
 _VERB = rf"""(?:
-    SELECT | INSERT | UPDATE | DELETE | REPLACE | WITH | VALUES | TABLE | LOAD | DO | KILL | HELP
+    SELECT | INSERT | DELETE | REPLACE | WITH | VALUES | TABLE | LOAD | DO | KILL | HELP
+  | UPDATE (?! {_GAP} (?: (?: LOW_PRIORITY | IGNORE ) {_GAP} )*+ [`"]?+ PERFORMANCE_SCHEMA )
   | SHOW (?! {_GAP} (?: WARNINGS | ERRORS | COUNT ) )
   | EXPLAIN | DESCRIBE | DESC | ANALYZE | OPTIMIZE | CHECK | CHECKSUM | REPAIR | TRUNCATE
   | SAVEPOINT | RELEASE {_GAP} SAVEPOINT | ROLLBACK {_GAP} (?: WORK {_GAP} )? TO
   | CREATE {_GAP} (?: OR {_GAP} REPLACE {_GAP} )? (?: (?: UNIQUE | FULLTEXT | SPATIAL ) {_GAP} )?
-        (?: TABLE | INDEX | VIEW | SEQUENCE | DATABASE | SCHEMA )
+        (?: INDEX | VIEW | SEQUENCE | DATABASE | SCHEMA )
   | ALTER {_GAP} (?: (?: ONLINE | IGNORE ) {_GAP} )*+ (?: TABLE | VIEW | SEQUENCE )
   | DROP {_GAP} (?: TABLES? | INDEX | VIEW | SEQUENCE | PROCEDURE | FUNCTION | TRIGGER | EVENT )
   | RENAME {_GAP} TABLES?
 ) {_END}"""
+
+# MySQL's CREATE TABLE may end with START TRANSACTION, which is looked for in each of them.
+_MAKES_TABLE = rf"CREATE {_GAP} (?: OR {_GAP} REPLACE {_GAP} )? TABLE {_END}"
 
 # MariaDB's settings for one statement, which the server takes back itself: those that say how long
 # it may take and how it is executed. Others, such as sql_mode, may change how it is read.
@@ -68,18 +73,21 @@ _VALUE = r"(?: [\w.+-]++ | '[^'\\]*+' )"
 _SETTING = rf"{_NAME} {_OPTIONAL} = {_OPTIONAL} {_VALUE} {_OPTIONAL}"
 _SETTINGS = rf"{_SETTING} (?: , {_OPTIONAL} {_SETTING} )*+"
 _FOR_ONE = rf"(?: SET {_GAP} STATEMENT {_GAP} {_SETTINGS} FOR {_GAP} )?+"
-_HEAD = rf"[\x00-\x20(]*+ (?: {_GAP} [\x00-\x20(]*+ )?+ {_FOR_ONE} {_VERB}"
+_START = rf"[\x00-\x20(]*+ (?: {_GAP} [\x00-\x20(]*+ )?+ {_FOR_ONE}"
+_QUICK_HEAD = rf"{_START} {_VERB}"
+_HEAD = rf"{_START} (?: {_VERB} | {_MAKES_TABLE} )"
 
 # What keeps something in the session from within a statement: locks that outlive a transaction,
-# the count of all rows, the place in a log. The name of a function may be quoted like any other.
-_TRACE = r"""(?: GET_LOCK | SQL_CALC_FOUND_ROWS | AUDIT_LOG_READ
+# the count of all rows, the place in a log, the transaction that a new table waits in. The name of
+# a function may be quoted like any other.
+_TRACE = rf"""(?: GET_LOCK | SQL_CALC_FOUND_ROWS | AUDIT_LOG_READ | START {_GAP} TRANSACTION
   | SERVICE_GET_(?:READ|WRITE)_LOCKS | VERSION_TOKENS_LOCK_(?:SHARED|EXCLUSIVE) ) (?![\w$])"""
 
 # What tells of an earlier statement. LAST_INSERT_ID with an argument does not.
 _READS = rf"""(?: LAST_INSERT_ID (?= [`"]?+ {_OPTIONAL} \( {_OPTIONAL} \) )
   | (?: FOUND_ROWS | ROW_COUNT ) (?= [`"]?+ {_OPTIONAL} \( )
   | @@ (?: (?:SESSION|LOCAL) {_OPTIONAL} \. {_OPTIONAL} )?+
-    (?: (?:LAST_)?INSERT_ID | IDENTITY | WARNING_COUNT | ERROR_COUNT ) ) (?![\w$])"""
+    (?: (?:LAST_)?INSERT_ID | IDENTITY | WARNING_COUNT | ERROR_COUNT | LAST_GTID ) ) (?![\w$])"""
 
 
 def _pieces(words: str, suspicious: str, string: str) -> str:
@@ -95,7 +103,9 @@ def _pieces(words: str, suspicious: str, string: str) -> str:
 
 
 # Nearly all that is suspicious has an underscore, and few words outside of quotes have one.
-_SOON = "(?: LOCK | CALC_FOUND_ROWS | GET_ | TOKENS_LOCK | LOG_READ | INSERT_ID | ROWS | COUNT )"
+_SOON = (
+    "(?: LOCK | CALC_FOUND_ROWS | GET_ | TOKENS_LOCK | LOG_READ | INSERT_ID | ROWS | COUNT | GTID )"
+)
 _QUICK_WORDS = rf"""[^_@:'"`\#\-/;\\[]++ | _(?!{_SOON})
   | @@(?! (?: SESSION \s*+ \. \s*+ | LOCAL \s*+ \. \s*+ )?+ IDENTITY )"""
 _QUICK_NAMES = "(?: GET_L | LAST_INS | SERVICE_GET | AUDIT_LOG | VERSION_TOK | FOUND_R | ROW_C )"
@@ -107,6 +117,7 @@ _STOP = _compile(rf"""(?P<next> ; | \Z )
   | [`"]?+ (?: (?P<trace>{_TRACE}) | (?P<reads>{_READS}) ) [`"]?+
   | (?P<variable> @ ) | (?P<code> /\* )""")
 
+_DIAGNOSTICS = _compile(rf"GET {_GAP} (?: CURRENT {_GAP} )? DIAGNOSTICS {_END}")
 _WARNINGS = _compile(rf"SHOW {_GAP} (?: WARNINGS | ERRORS | COUNT ) {_END}")
 _BEGINS = rf"BEGIN (?: {_GAP} WORK )? | START {_GAP} TRANSACTION (?: [\s,]*+ \w++ )*+"
 _CHAIN = rf"{_GAP} AND {_GAP} (?: NO {_GAP} CHAIN | (?P<chains> CHAIN ) )"
@@ -119,7 +130,8 @@ _TRANSACTION = _compile(rf"(?: (?P<begins>{_BEGINS}) | {_ENDS} ) {_OPTIONAL} (?=
 _DIRTY_VERB = _compile(rf"""(?: ALTER | BACKUP | BEGIN | BINLOG | CACHE | CALL | CHANGE | CLONE
   | COMMIT | CREATE | DEALLOCATE | DROP | EXECUTE | FLUSH | GET | GRANT | HANDLER | IMPORT
   | INSTALL | LOCK | PREPARE | PURGE | RENAME | RESET | RESIGNAL | RESTART | REVOKE | ROLLBACK
-  | SET | SHUTDOWN | SIGNAL | START | STOP | UNINSTALL | UNLOCK | USE | XA ) {_END}""")
+  | SET | SHUTDOWN | SIGNAL | START | STOP | UNINSTALL | UNLOCK | UPDATE | USE | XA ) {_END}""")
+_BLANKS = _compile(_GAP)
 _LEADING = _compile(rf"(?: [\x00-\x20(;] | {_BLANK} )*+")
 _UNKNOWN = "a statement that was not recognised"
 USER_VARIABLE = "a user variable"
@@ -140,7 +152,7 @@ class Classifier:
     def __init__(self, *, backslash_escapes: bool = True) -> None:
         string = r"'(?: [^'\\]++ | \\. )*+'" if backslash_escapes else "'[^']*+'"
         quick = _pieces(_QUICK_WORDS, _QUICK_NAMES, string)
-        self._plain = _compile(rf"(?: {_HEAD} {quick} (?: ; {_OPTIONAL} | \Z ) )++ \Z")
+        self._plain = _compile(rf"(?: {_QUICK_HEAD} {quick} (?: ; {_OPTIONAL} | \Z ) )++ \Z")
         self._head = _compile(_HEAD)
         self._rest = _compile(_pieces(_EXACT_WORDS, _EXACT_NAMES, string))
 
@@ -164,6 +176,8 @@ class Classifier:
         if match := _WARNINGS.match(sql, start):
             effect, position = self._walk(sql, match.end())
             return effect._replace(reads=_name(match[0])), position
+        if match := _DIAGNOSTICS.match(sql, start):
+            return Effect(dirty="GET", reads=_name(match[0])), len(sql)
         if match := self._head.match(sql, start):
             return self._walk(sql, match.end())
         verb = _DIRTY_VERB.match(sql, start)
@@ -219,4 +233,6 @@ def _end(pattern: re.Pattern[bytes], sql: bytes, position: int) -> int:
 
 
 def _name(words: bytes) -> str:
-    return " ".join(re.findall("[A-Z_@]+", words.decode("ascii", "replace").upper()))
+    """The words without what stands between them: a comment may hold a value."""
+    bare = _BLANKS.sub(b" ", words).decode("ascii", "replace")
+    return " ".join(re.findall("[A-Z_@]+", bare.upper()))

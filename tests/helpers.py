@@ -24,6 +24,25 @@ def leased() -> list[str]:
     return [c.alias for c in connections.all(initialized_only=True) if c.connection is not None]
 
 
+def rows_of(count: int, columns: str) -> str:
+    """A query of ``count`` rows, 1000 at most, without a table, for both kinds of server."""
+    return f"{_numbers(count)} SELECT {columns} FROM numbered"
+
+
+def endless() -> str:
+    """What a ``SELECT`` goes on with that ends by an error when it is killed, on both servers.
+
+    ``SLEEP()`` does not on MySQL, where it returns 1.
+    """
+    tables = ", ".join(f"numbered AS n{i}" for i in range(5))
+    return f"COUNT(*) FROM ({_numbers(1000)} SELECT MAX(n0.n) FROM {tables}) AS counted"
+
+
+def _numbers(count: int) -> str:
+    more = f"SELECT n + 1 FROM numbered WHERE n < {count}"
+    return f"WITH RECURSIVE numbered (n) AS (SELECT 1 UNION ALL {more})"
+
+
 def session_id(alias: str = "default") -> int:
     """The server's number of this thread's session, which is leased if it was not."""
     with connections[alias].cursor() as cursor:

@@ -13,7 +13,7 @@ from MySQLdb.cursors import SSCursor
 
 from mysqlpool import session as session_module
 from mysqlpool.session import Session
-from tests.helpers import in_thread
+from tests.helpers import endless, in_thread, rows_of
 
 Connect = Any  # a function that opens a session, closed at the end of the test
 
@@ -230,7 +230,7 @@ def test_a_server_lost_while_rows_were_read_is_not_forgotten(
     """The driver does not tell: its next call succeeds. And the socket's number is free."""
     session = connect(database="mysql")
     cursor = session.cursor(SSCursor)
-    cursor.execute("SELECT REPEAT('x', 1000000) FROM seq_1_to_300")
+    cursor.execute(rows_of(300, "REPEAT('x', 1000000)"))
     cursor.fetchone()
     fd = session.fileno()
     observer.kill(session.thread_id())
@@ -258,7 +258,7 @@ def test_a_killed_statement_leaves_the_session_usable(connect: Connect, observer
         observer.query(f"KILL QUERY {number}")
 
     with in_thread(kill), pytest.raises(MySQLdb.OperationalError, match="1317"):
-        run(session, "SELECT SLEEP(20)")
+        run(session, f"SELECT {endless()}")
     assert session.restore() is None
     assert run(session, "SELECT 1") == ((1,),)
 

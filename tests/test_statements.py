@@ -31,7 +31,42 @@ DIRTY = {
     "EXECUTE x": "EXECUTE",
     "DEALLOCATE PREPARE x": "DEALLOCATE",
     "XA START 'x'": "XA",
-    "GET DIAGNOSTICS x": "GET",
+    "GET DIAGNOSTICS @x = NUMBER": "GET",
+    "SET PERSIST x = 1": "SET",
+    "SET PERSIST_ONLY x = 1": "SET",
+    "SET RESOURCE GROUP x": "SET",
+    "SET DEFAULT ROLE x TO y": "SET",
+    "SET PASSWORD = 'x'": "SET",
+    "LOCK INSTANCE FOR BACKUP": "LOCK",
+    "UNLOCK INSTANCE": "UNLOCK",
+    "CLONE LOCAL DATA DIRECTORY 'x'": "CLONE",
+    "IMPORT TABLE FROM 'x.sdi'": "IMPORT",
+    "INSTALL COMPONENT 'x' SET y = 1": "INSTALL",
+    "UNINSTALL COMPONENT 'x'": "UNINSTALL",
+    "RESET PERSIST x": "RESET",
+    "RESTART": "RESTART",
+    "SHUTDOWN": "SHUTDOWN",
+    "ALTER INSTANCE RELOAD TLS": "ALTER",
+    "ALTER USER x DISCARD OLD PASSWORD": "ALTER",
+    "CREATE RESOURCE GROUP x TYPE = USER": "CREATE",
+    "CREATE SPATIAL REFERENCE SYSTEM 1 NAME 'x'": "CREATE",
+    "CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'x'": "CHANGE",
+    "START GROUP_REPLICATION": "START",
+    "STOP REPLICA": "STOP",
+    "PURGE BINARY LOGS TO 'x'": "PURGE",
+    "BINLOG 'x'": "BINLOG",
+    "CACHE INDEX x IN y": "CACHE",
+    "XA RECOVER CONVERT XID": "XA",
+    "CREATE TABLE x (y INT) START TRANSACTION": "START TRANSACTION",
+    "CREATE TABLE x (y INT COMMENT ';') COMMENT 'z' start /* now */ transaction": (
+        "START TRANSACTION"
+    ),
+    "SELECT 1; CREATE TABLE x (y INT) START TRANSACTION": "START TRANSACTION",
+    "UPDATE performance_schema.threads SET INSTRUMENTED = 'NO'": "UPDATE",
+    "UPDATE LOW_PRIORITY IGNORE `performance_schema` . threads SET HISTORY = 'NO'": "UPDATE",
+    "EXPLAIN FORMAT=JSON INTO @x SELECT 1": "a user variable",
+    "TABLE x LIMIT 1 INTO @y": "a user variable",
+    "VALUES ROW(@x := 1)": "a user variable",
     "CREATE TEMPORARY TABLE x (y INT)": "CREATE",
     "CREATE OR REPLACE TEMPORARY TABLE x (y INT)": "CREATE",
     "CREATE TRIGGER x BEFORE INSERT ON y FOR EACH ROW SET z = 1": "CREATE",
@@ -112,6 +147,21 @@ def test_what_leaves_a_trace_is_dirty_and_named(sql: str, reason: str) -> None:
 @pytest.mark.parametrize("sql", UNKNOWN)
 def test_what_is_not_recognised_is_dirty_and_not_named(sql: str) -> None:
     assert ordinary.effect(sql.encode()) == Effect("a statement that was not recognised")
+
+
+@pytest.mark.parametrize(
+    ("sql", "reads"),
+    [
+        ("SHOW /* hunter2 */ WARNINGS", "SHOW WARNINGS"),
+        ("GET /* hunter2 */ CURRENT DIAGNOSTICS @x = NUMBER", "GET CURRENT DIAGNOSTICS"),
+        ("SELECT @@session /* hunter2 */ . last_gtid", "@@SESSION LAST_GTID"),
+        ("SELECT @@gtid_domain_id, last_gtid FROM x", None),
+    ],
+)
+def test_what_reads_of_an_earlier_statement_is_named_without_a_value(
+    sql: str, reads: str | None
+) -> None:
+    assert ordinary.effect(sql.encode()).reads == reads
 
 
 @pytest.mark.parametrize(("sql", "transaction"), TRANSACTIONS.items())
