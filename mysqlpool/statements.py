@@ -51,7 +51,7 @@ _END = r"(?![\w$\x80-\xff])"  # of a word; an identifier without quotes may hold
 # schema may switch the instruments of this session's thread off.
 _VERB = rf"""(?:
     SELECT | INSERT | DELETE | REPLACE | WITH | VALUES | TABLE | LOAD | DO | KILL | HELP
-  | UPDATE (?! {_GAP} (?: (?: LOW_PRIORITY | IGNORE ) {_GAP} )*+ [`"]?+ PERFORMANCE_SCHEMA )
+  | UPDATE (?! {_OPTIONAL} (?: (?: LOW_PRIORITY | IGNORE ) {_GAP} )*+ [`"]?+ PERFORMANCE_SCHEMA )
   | SHOW (?! {_GAP} (?: WARNINGS | ERRORS | COUNT ) )
   | EXPLAIN | DESCRIBE | DESC | ANALYZE | OPTIMIZE | CHECK | CHECKSUM | REPAIR | TRUNCATE
   | SAVEPOINT | RELEASE {_GAP} SAVEPOINT | ROLLBACK {_GAP} (?: WORK {_GAP} )? TO

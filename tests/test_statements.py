@@ -63,6 +63,7 @@ DIRTY = {
     ),
     "SELECT 1; CREATE TABLE x (y INT) START TRANSACTION": "START TRANSACTION",
     "UPDATE performance_schema.threads SET INSTRUMENTED = 'NO'": "UPDATE",
+    "UPDATE`performance_schema`.threads SET HISTORY = 'NO'": "UPDATE",
     "UPDATE LOW_PRIORITY IGNORE `performance_schema` . threads SET HISTORY = 'NO'": "UPDATE",
     "EXPLAIN FORMAT=JSON INTO @x SELECT 1": "a user variable",
     "TABLE x LIMIT 1 INTO @y": "a user variable",
