@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from django.db import connections
@@ -22,6 +24,15 @@ def lease_all(*aliases: str) -> None:
 def leased() -> list[str]:
     """The aliases on which this thread holds a connection."""
     return [c.alias for c in connections.all(initialized_only=True) if c.connection is not None]
+
+
+def make_certificate(directory: Path) -> list[str]:
+    """Make one in the directory, and tell with which options a server presents it."""
+    key, certificate = directory / "key.pem", directory / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True, timeout=HANG)
+    return [f"--ssl-key={key}", f"--ssl-cert={certificate}"]
 
 
 def rows_of(count: int, columns: str) -> str:

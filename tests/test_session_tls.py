@@ -1,40 +1,37 @@
-"""Is the server there? Over TCP and over TLS 1.3, and when the server is stopped."""
+"""Is the server there? Over TCP and over TLS, when it is stopped, or has closed an idle session."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import MySQLdb
 import pytest
-from django.db import connections
+from django.db import OperationalError, connections
 
 from mysqlpool.session import Session
-from tests.server import PrivateServer
+from tests.helpers import make_certificate
+from tests.server import PrivateServer, Server
 
 HANG = 20  # seconds; only proves that something did not hang
+
+# Has the server close the connection when nothing was sent for a second, the least there is.
+IMPATIENT = "SET wait_timeout = 1"
+IDLE_TOO_LONG = {"mysql": {4031}, "mariadb": {2006, 2013}}
 
 
 @pytest.fixture(scope="module")
 def tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServer]:
     """A server of our own, for we stop it, with a certificate made for the occasion."""
-    directory = tmp_path_factory.mktemp("tls")
-    key, certificate = directory / "key.pem", directory / "certificate.pem"
-    _make_certificate(key, certificate)
-    options = (f"--ssl-key={key}", f"--ssl-cert={certificate}", "--tls-version=TLSv1.3")
-    with PrivateServer(options) as server:
+    certificate = make_certificate(tmp_path_factory.mktemp("tls"))
+    with PrivateServer([*certificate, "--tls-version=TLSv1.3"]) as server:
         yield server
-
-
-def _make_certificate(key: Path, certificate: Path) -> None:
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    command += ["-subj", "/CN=127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(command, check=True, capture_output=True, timeout=HANG)
 
 
 @pytest.fixture(params=["TLS", "TCP"])
@@ -45,11 +42,10 @@ def session(request: pytest.FixtureRequest, tls_server: PrivateServer) -> Iterat
         yield session
 
 
-def _open(server: PrivateServer, encrypted: bool) -> Session:
-    mode = "REQUIRED" if encrypted else "DISABLED"
-    session = Session(
-        host=server.host, port=server.port, user=server.user, autocommit=True, ssl_mode=mode
-    )
+def _open(server: Server, encrypted: bool, **options: Any) -> Session:
+    options |= {"user": server.user, "password": server.password, "autocommit": True}
+    options["ssl_mode"] = "REQUIRED" if encrypted else "DISABLED"
+    session = Session(host=server.host, port=server.port, **options)
     session.settle()
     return session
 
@@ -151,6 +147,88 @@ def test_a_tls_record_is_told_from_a_packet_and_from_an_end(
         assert not killed.has_tls_record()
 
 
+@pytest.mark.mysql
+def test_mysql_speaks_tls_without_being_told_to(server: Server) -> None:
+    """With a certificate that it made itself."""
+    with _open(server, encrypted=True) as session:
+        assert _cipher(session) != ""
+        assert not session.readable()
+        assert session.check(HANG)
+        assert not session.readable()
+
+
+def test_over_tls_1_2_an_idle_session_is_quiet_and_a_killed_one_is_not(
+    tmp_path: Path,
+) -> None:
+    options = [*make_certificate(tmp_path), "--tls-version=TLSv1.2"]
+    with (
+        PrivateServer(options) as server,
+        _open(server, encrypted=True) as session,
+        _open(server, encrypted=False) as other,
+    ):
+        assert _run(session, "SHOW STATUS LIKE 'Ssl_version'") == (("Ssl_version", "TLSv1.2"),)
+        assert not session.readable()
+        assert session.check(HANG)
+        assert not session.readable()
+        _run(other, f"KILL {session.thread_id()}")
+        _await_readable(session)
+        assert session.readable()
+        assert not session.check(HANG)
+
+
+@pytest.mark.parametrize("encrypted", [True, False], ids=["TLS", "TCP"])
+def test_a_session_that_was_idle_for_too_long_is_readable_and_broken(
+    tls_server: PrivateServer, encrypted: bool, flavour: str
+) -> None:
+    """MySQL says why before it closes the connection; MariaDB only closes it."""
+    asked = _open(tls_server, encrypted, init_command=IMPATIENT)
+    checked = _open(tls_server, encrypted, init_command=IMPATIENT)
+    with asked, checked:
+        for session in (asked, checked):
+            _await_readable(session)
+            assert session.readable()
+        assert not checked.check(HANG)
+        with pytest.raises(MySQLdb.OperationalError) as caught:
+            _run(asked, "SELECT 1")
+        assert caught.value.args[0] in IDLE_TOO_LONG[flavour]
+        for session in (asked, checked):
+            assert session.broken in {f"error {number}" for number in IDLE_TOO_LONG[flavour]}
+            assert session.restore() == session.broken
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("encrypted", [True, False], ids=["TLS", "TCP"])
+def test_a_pool_replaces_a_session_that_was_idle_for_too_long(
+    tls_server: PrivateServer, encrypted: bool
+) -> None:
+    wrapper = _wrapper(tls_server, encrypted, init_command=IMPATIENT)
+    first, session = _number(wrapper), wrapper.connection
+    wrapper.close()
+    _await_readable(session)
+    assert _number(wrapper) != first
+    wrapper.close()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("encrypted", [True, False], ids=["TLS", "TCP"])
+def test_a_holder_that_was_idle_for_too_long_gets_one_error(
+    tls_server: PrivateServer, encrypted: bool, flavour: str
+) -> None:
+    wrapper = _wrapper(tls_server, encrypted, init_command=IMPATIENT)
+    first = _number(wrapper)
+    _await_readable(wrapper.connection)
+    with pytest.raises(OperationalError) as caught:
+        _number(wrapper)
+    assert caught.value.args[0] in IDLE_TOO_LONG[flavour]
+    wrapper.close()
+    assert _number(wrapper) != first
+    wrapper.close()
+
+
+def _await_readable(session: Session) -> None:
+    assert select.select([session], [], [], HANG)[0] == [session]
+
+
 def test_a_socket_closed_on_this_side_holds_no_tls_record(tls_server: PrivateServer) -> None:
     session = _open(tls_server, encrypted=True)
     session.close()
@@ -173,14 +251,15 @@ def test_a_pool_over_tls_leases_a_live_session_again_and_no_dead_one(
     wrapper.close()
 
 
-def _wrapper(server: PrivateServer) -> Any:
+def _wrapper(server: Server, encrypted: bool = True, **options: Any) -> Any:
+    options["ssl_mode"] = "REQUIRED" if encrypted else "DISABLED"
     settings = {
         **connections["default"].settings_dict,
         "HOST": server.host,
         "PORT": server.port,
         "USER": server.user,
         "NAME": "",
-        "OPTIONS": {"ssl_mode": "REQUIRED", "pool": {"pool_size": 1}},
+        "OPTIONS": {**options, "pool": {"pool_size": 1}},
     }
     return connections["default"].__class__(settings, "default")
 
