@@ -8,6 +8,10 @@ statement of an application; only the rest is looked at piece by piece.
 What it cannot see: a stored function, a trigger, a view over them or a loadable function may do
 anything. ``CALL`` counts as a trace; for the others there is ``reset="always"``.
 
+What it does not look for: ``LASTVAL()`` and ``PREVIOUS VALUE FOR`` of MariaDB's sequences, and an
+``UPDATE`` of several tables of which the performance schema's is not the first. To find them would
+cost every statement some time.
+
 Sources: the chapters "Lexical Structure" (or "Language Structure"), "SQL Statements" and
 "Functions" of the manuals of MySQL 8.4 and MariaDB 10.11; ProxySQL's list of the statements that
 disable multiplexing.
