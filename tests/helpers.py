@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from django.db import connections
+
+from tests.server import FLAVOURS
 
 HANG = 30  # seconds; a generous bound that only proves that something did not hang
 
@@ -60,6 +63,11 @@ def session_id(alias: str = "default") -> int:
         cursor.execute("SELECT CONNECTION_ID()")
         number: int = cursor.fetchone()[0]
         return number
+
+
+def identified(password: str) -> str:
+    """The IDENTIFIED clause for an account of a test, to which this run's driver can log in."""
+    return FLAVOURS[os.environ["MYSQLPOOL_SERVER"]].identified(password)
 
 
 def error_of(function: Callable[[], Any]) -> BaseException | None:

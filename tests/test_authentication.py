@@ -21,7 +21,7 @@ import pytest
 from django.db import OperationalError, connections
 
 from mysqlpool import close_pool
-from tests.helpers import HANG, error_of, make_certificate
+from tests.helpers import HANG, error_of, identified, make_certificate
 from tests.observer import Observer
 from tests.server import PrivateServer, Server
 
@@ -56,7 +56,7 @@ def secure_server(
 def admin(secure_server: PrivateServer) -> Iterator[Observer]:
     """There is an account ``keeper``, as the server makes one by default, that it has not seen."""
     with Observer(secure_server) as observer:
-        observer.query("CREATE USER keeper@'127.0.0.1' IDENTIFIED BY %s", PASSWORD)
+        observer.query(f"CREATE USER keeper@'127.0.0.1' {identified(PASSWORD)}")
         yield observer
         close_pool()
         observer.query("DROP USER keeper@'127.0.0.1'")
@@ -151,7 +151,7 @@ def test_after_a_new_password_close_pool_lets_go_of_the_sessions_of_the_old_one(
     """Until then they are as good as ever: the server asks only who connects."""
     wrapper = wrapper_of(secure_server, encrypted)
     number = use(wrapper)
-    seen.query("ALTER USER keeper@'127.0.0.1' IDENTIFIED BY %s", NEW_PASSWORD)
+    seen.query(f"ALTER USER keeper@'127.0.0.1' {identified(NEW_PASSWORD)}")
     assert use(wrapper) == number
     close_pool()
     wrapper.settings_dict["PASSWORD"] = NEW_PASSWORD

@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, text
 from mysqlpool import auto_close_db, close_pool, release_connections, stats
 from mysqlpool.errors import PoolTimeout
 from mysqlpool.pool import FairQueuePool
-from tests.helpers import HANG, error_of, run_threads, session_id
+from tests.helpers import HANG, error_of, identified, run_threads, session_id
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -40,7 +40,7 @@ def alias_with(pool: dict[str, Any], **values: Any) -> Iterator[None]:
 def narrow_user(observer: Any) -> Iterator[str]:
     """An account that may have two sessions at once; a third is refused with error 1226."""
     observer.query(
-        "CREATE USER narrow@'127.0.0.1' IDENTIFIED BY 'narrow-secret' WITH MAX_USER_CONNECTIONS 2"
+        f"CREATE USER narrow@'127.0.0.1' {identified('narrow-secret')} WITH MAX_USER_CONNECTIONS 2"
     )
     observer.query("GRANT ALL ON *.* TO narrow@'127.0.0.1'")
     yield "narrow"

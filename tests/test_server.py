@@ -22,7 +22,7 @@ from tests.server import (
     server_from_environment_or_private,
     wanted_flavour,
 )
-from tests.server.flavours import SERVERS
+from tests.server.flavours import SERVERS, MariaDB, needs_sha2
 from tests.server.private import free_port
 
 ROOT = Path(__file__).parent.parent
@@ -255,6 +255,48 @@ def test_mariadb_under_another_name_is_not_taken_for_mysql(
     monkeypatch.setattr("tests.server.flavours.SERVERS", temporary)
     with pytest.raises(ServerError, match="not installed"):
         PrivateServer(flavour="mysql").start()
+
+
+@pytest.mark.parametrize(
+    ("version", "wanted"),
+    [
+        ("9.7.4", True),
+        ("10.0.1", True),
+        ("8.4.9", False),
+        ("3.4.10", False),
+        ("10.1.48-MariaDB", False),
+        ("", False),
+    ],
+)
+def test_oracles_client_library_without_native_passwords_is_known_by_its_version(
+    version: str, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.server.flavours.client_version", lambda: version)
+    assert needs_sha2() is wanted
+
+
+def test_a_mariadb_that_cannot_let_the_driver_in_names_what_to_do(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.server.flavours.client_version", lambda: "9.7.4")
+    monkeypatch.setattr(MariaDB, "plugin", "auth_of_nobody")
+    with pytest.raises(ServerError) as caught:
+        PrivateServer(flavour="mariadb").start()
+    remedies = ["apt-get install mariadb-server", "MYSQLPOOL_DRIVER_LIBRARY=mariadb"]
+    for part in ["9.7.4", "auth_of_nobody", *remedies]:
+        assert part in str(caught.value)
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_server_that_is_there_and_cannot_let_the_driver_in_names_what_to_do(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(**_parameters: object) -> None:
+        raise MySQLdb.OperationalError(2059, "Authentication plugin cannot be loaded")
+
+    monkeypatch.setattr("MySQLdb.connect", connect)
+    with pytest.raises(ServerError, match=r"cannot be loaded.* apt-get install mariadb-server"):
+        server.flavour_name()
 
 
 @pytest.mark.mysql

@@ -21,7 +21,7 @@ from MySQLdb.connections import Connection
 
 from mysqlpool.errors import SessionStateError
 from mysqlpool.session import Session
-from tests.helpers import endless
+from tests.helpers import endless, identified
 from tests.server import PrivateServer, Server
 
 TIMEOUTS = {"mariadb": 1969, "mysql": 3024}
@@ -407,7 +407,7 @@ SET_UP = [
     "CREATE PROCEDURE state.sets(OUT result INT) SET result = 1",
     "CREATE ROLE clerk",
     "GRANT clerk TO CURRENT_USER()",
-    "CREATE USER visitor IDENTIFIED BY ''",
+    f"CREATE USER visitor {identified('')}",
 ]
 SET_UP_ON = {"mariadb": [], "mysql": ["CREATE RESOURCE GROUP slow TYPE = USER"]}
 CLEAN_UP = [

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Self
 
+from .flavours import SHA2_REMEDY, ServerError
+
 DATABASE_NAME = "mysqlpool"
+UNKNOWN_PLUGIN = 2059  # CR_AUTH_PLUGIN_CANNOT_LOAD
 
 
 class Server:
@@ -40,13 +43,25 @@ class Server:
         )
 
     def version(self) -> str:
-        """What the server says of itself; that of a MariaDB holds its name."""
+        """What the server says of itself; that of a MariaDB holds its name.
+
+        ServerError where the driver's client library does not know how to log in to it.
+        """
         # Not at the top: what only starts a server has no need of the driver.
         import MySQLdb
 
-        connection = MySQLdb.connect(
-            host=self.host, port=self.port, user=self.user, password=self.password
-        )
+        try:
+            connection = MySQLdb.connect(
+                host=self.host, port=self.port, user=self.user, password=self.password
+            )
+        except MySQLdb.OperationalError as error:
+            if error.args[0] != UNKNOWN_PLUGIN:
+                raise
+            raise ServerError(
+                f"the driver's client library, {MySQLdb.get_client_info()}, cannot log in to "
+                f"{self.host}:{self.port}: {error.args[1]}. On MariaDB the user wants "
+                f"caching_sha2_password, which the plugin auth_mysql_sha2 has. {SHA2_REMEDY}"
+            ) from error
         try:
             return str(connection.get_server_info())
         finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -32,6 +33,12 @@ COMMON_OPTIONS = (
     "--innodb-use-native-aio=OFF",
 )
 
+SHA2_REMEDY = (
+    "apt-get install mariadb-server brings the plugin, where MariaDB is new enough (Debian sid); "
+    "MYSQLPOOL_DRIVER_LIBRARY=mariadb scripts/install builds the driver against MariaDB's client "
+    "library instead."
+)
+
 Run = Callable[[Sequence[str]], None]
 """Runs a program of the server under the guard; ServerError with the log where it fails."""
 
@@ -44,8 +51,15 @@ class Flavour(ABC):
     """One kind of server."""
 
     name: str
-    options: Sequence[str]
-    """What the server is always started with."""
+
+    @property
+    @abstractmethod
+    def options(self) -> Sequence[str]:
+        """What the server is always started with."""
+
+    def identified(self, password: str) -> str:
+        """The IDENTIFIED clause for an account that the driver's client library can log in to."""
+        return f"IDENTIFIED BY '{password}'"
 
     @abstractmethod
     def program(self) -> list[str]:
@@ -61,8 +75,14 @@ class Flavour(ABC):
 
 
 class MariaDB(Flavour):
+    """MariaDB's accounts log in by mysql_native_password, which not every driver knows any longer.
+
+    For a driver whose client library is Oracle's of version 9 or newer they log in by what MySQL's
+    do, caching_sha2_password. The server has that as a plugin.
+    """
+
     name = "mariadb"
-    options = (*COMMON_OPTIONS, "--innodb-log-file-size=16M")
+    plugin = "auth_mysql_sha2"
 
     install_options = (
         "--no-defaults",
@@ -73,6 +93,16 @@ class MariaDB(Flavour):
         "--innodb-log-file-size=16M",
     )
 
+    @property
+    def options(self) -> Sequence[str]:
+        options = (*COMMON_OPTIONS, "--innodb-log-file-size=16M")
+        return (*options, f"--plugin-load-add={self.plugin}") if needs_sha2() else options
+
+    def identified(self, password: str) -> str:
+        if needs_sha2():
+            return f"IDENTIFIED VIA caching_sha2_password USING PASSWORD('{password}')"
+        return super().identified(password)
+
     def program(self) -> list[str]:
         return [self._find("mariadbd")]
 
@@ -80,7 +110,26 @@ class MariaDB(Flavour):
         run([self._find("mariadb-install-db"), *self.install_options, f"--datadir={data}"])
 
     def set_up(self, database: str) -> str:
-        return f"CREATE DATABASE IF NOT EXISTS {database};\n"
+        statements = [f"CREATE DATABASE IF NOT EXISTS {database};\n"]
+        if needs_sha2():
+            self._check_plugin()
+            statements += [
+                f"ALTER USER IF EXISTS root@'{host}' {self.identified('')};\n"
+                for host in ("localhost", "127.0.0.1", "::1")
+            ]
+        return "".join(statements)
+
+    def _check_plugin(self) -> None:
+        """Without the plugin, each login would fail with an error 2059 that names no remedy."""
+        asked = [*self.program(), "--no-defaults", "--verbose", "--help"]
+        told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+        folder = re.search(r"^plugin-dir +(\S.*)$", told, re.MULTILINE)
+        if folder is None or not Path(folder[1], f"{self.plugin}.so").exists():
+            raise ServerError(
+                f"the driver's client library, Oracle's {client_version()}, knows no "
+                f"mysql_native_password, and this MariaDB has no plugin {self.plugin} to let it "
+                f"log in without. {SHA2_REMEDY}"
+            )
 
     def _find(self, program: str) -> str:
         if path := find_program(program):
@@ -157,6 +206,29 @@ class MySQL(Flavour):
 
 
 FLAVOURS: Mapping[str, Flavour] = {flavour.name: flavour for flavour in (MariaDB(), MySQL())}
+
+
+def client_version() -> str:
+    """The version of the driver's client library, or nothing where there is no driver.
+
+    The driver is imported late, because what only starts a server has no need of it.
+    """
+    try:
+        import MySQLdb
+    except ImportError:
+        return ""
+    return str(MySQLdb.get_client_info())
+
+
+def needs_sha2() -> bool:
+    """Whether the driver has Oracle's client library, of a version without mysql_native_password.
+
+    That is not built in since 9.0: https://dev.mysql.com/doc/relnotes/mysql/9.0/en/news-9-0-0.html
+    MariaDB's library is at 3, and calls itself MariaDB where it has the server's number.
+    """
+    version = client_version()
+    major = re.match(r"\d+", version)
+    return major is not None and int(major[0]) >= 9 and "mariadb" not in version.lower()
 
 
 def find_program(name: str) -> str | None:
