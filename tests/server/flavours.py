@@ -34,7 +34,7 @@ COMMON_OPTIONS = (
 )
 
 SHA2_REMEDY = (
-    "apt-get install mariadb-server brings the plugin, where MariaDB is new enough (Debian sid); "
+    "On Debian sid, apt-get install mariadb-server brings that plugin. Anywhere, "
     "MYSQLPOOL_DRIVER_LIBRARY=mariadb scripts/install builds the driver against MariaDB's client "
     "library instead."
 )
