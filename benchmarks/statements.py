@@ -9,7 +9,7 @@ import argparse
 import timeit
 from collections.abc import Sequence
 
-from mysqlpool.statements import PLAIN, Classifier
+from mysqlpool.session.statements import PLAIN, Classifier
 
 LOOKUP = (
     b"SELECT `user`.`id`, `user`.`last_login` FROM `user`"

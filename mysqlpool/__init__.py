@@ -5,8 +5,8 @@ needed; what is exported here gives a thread's connections back at the right
 moment.  Importing this package loads neither MySQLdb nor Django's settings.
 """
 
+from .aliases.registry import close_pool
 from .executor import PooledThreadPoolExecutor
-from .registry import close_pool
 from .release import release_connections, released
 from .scopes import auto_close_db
 from .stats import PoolStats, stats

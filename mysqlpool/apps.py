@@ -17,8 +17,10 @@ class MySQLPoolConfig(AppConfig):
         """Refuse bad settings of any alias, open the event log, register the system checks."""
         checks.validate_pool_settings()
         if (log := getattr(settings, "MYSQLPOOL_LOG", None)) is not None:
-            from . import logfile  # Loads concurrent_log_handler, which no other project needs.
+            # A project without this setting has no need of concurrent_log_handler, so what loads
+            # that is imported here.
+            from .events.file import configure
 
-            logfile.configure(log)
+            configure(log)
         register(Tags.compatibility)(checks.check_global_settings)
         register(Tags.compatibility)(checks.check_pool_classes)

@@ -1,4 +1,4 @@
-"""What is refused at start, and the system checks. An ID is never used for anything else again."""
+"""What is refused at start, and the system checks. A check's ID is never given to another one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.db import connections
 from django.db.utils import load_backend
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
-from .settings import PoolSettings, parse_pool_settings
+from .conf.settings import PoolSettings, parse_pool_settings
 
 __all__ = ["check_global_settings", "check_pool_classes", "validate_pool_settings"]
 
@@ -27,7 +27,8 @@ def validate_pool_settings() -> None:
 
     Raises one ``ImproperlyConfigured`` that tells what is wrong with all of them.
     """
-    errors: dict[str, ImproperlyConfigured] = {}  # A global fault is told once.
+    # A fault of the global settings is found at every alias, and told once.
+    errors: dict[str, ImproperlyConfigured] = {}
     for alias in our_aliases():
         try:
             pool_settings(alias)
@@ -87,11 +88,11 @@ def our_aliases() -> Iterator[str]:
 
 
 def _is_ours(engine: str) -> bool:
-    # Only an engine that may be a subclass of ours has to be loaded, and its driver with it.
+    # To load an engine loads its driver, too. So only one that may be a subclass of ours is loaded.
     if engine in ENGINES or engine.startswith(DJANGO_ENGINES):
         return engine in ENGINES
     try:
         bases = load_backend(engine).DatabaseWrapper.__mro__
     except (ImportError, ImproperlyConfigured):
-        return False  # Django tells of an engine that cannot be loaded when it is used.
+        return False  # Django says so itself when the engine is used.
     return any(base.__module__ == BACKEND_MODULE for base in bases)

@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import sqlalchemy.exc
 from django.db.utils import OperationalError, ProgrammingError
 
-from .holders import Holder
-
-__all__ = ["PoolError", "PoolExhausted", "PoolTimeout", "SessionStateError", "TooManyWaiters"]
+__all__ = [
+    "Holder",
+    "PoolError",
+    "PoolExhausted",
+    "PoolTimeout",
+    "SessionStateError",
+    "TooManyWaiters",
+]
 
 HOLDERS_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A thread that had a lease when the pool was asked.
+
+    ``location`` is where the thread was at that time, and ``leased_at`` where it took its lease:
+    file, line and function of the innermost frame that is neither Django's nor mysqlpool's.
+    ``waits`` is true for a thread that waited for a second lease of the same pool. ``pinned`` tells
+    why ``lease="transaction"`` could not end the lease before the release.
+    """
+
+    thread_name: str
+    thread_id: int
+    held_seconds: float
+    location: str
+    leased_at: str
+    waits: bool
+    pinned: str | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.thread_name} has held one for {self.held_seconds:.1f} s: {self.location}"
+        if self.pinned:
+            text += f"; pinned by {self.pinned}"
+        return f"{text}; it waits for a second one" if self.waits else text
 
 
 class PoolError(OperationalError):
@@ -70,10 +102,11 @@ class TooManyWaiters(PoolExhausted):
 
 
 class SessionStateError(ProgrammingError):
-    """A statement asks for what an earlier one left in the session, which was not this holder's.
+    """A statement asks for what an earlier one left in the session, but that was not this holder's.
 
-    ``LAST_INSERT_ID()``, ``ROW_COUNT()``, ``FOUND_ROWS()``, ``SHOW WARNINGS`` and the like as the
-    first statement of a lease, and with ``lease="transaction"`` a read of a user variable.
+    Raised for ``LAST_INSERT_ID()``, ``ROW_COUNT()``, ``FOUND_ROWS()``, ``SHOW WARNINGS`` and the
+    like as the first statement of a lease, and with ``lease="transaction"`` also for a read of a
+    user variable. The statement is not sent.
     """
 
     def __init__(self, reads: str) -> None:

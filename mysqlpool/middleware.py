@@ -74,10 +74,10 @@ def release_pooled() -> None:
 
 
 def release_after_stream(response: HttpResponseBase) -> bool:
-    """Put the release at the end of a streaming response; tell whether it is one.
+    """Put the release at the end of a streaming response. Returns whether it is one.
 
-    A plain file needs no connection, and wrapping it would take it from the
-    server's ``wsgi.file_wrapper``, so it does not count.
+    A plain file does not count.  It needs no connection, and once it is wrapped
+    the server's ``wsgi.file_wrapper`` cannot send it any more.
     """
     if not isinstance(response, StreamingHttpResponse):
         return False
@@ -93,10 +93,10 @@ def release_after_stream(response: HttpResponseBase) -> bool:
 
 
 class ReleasingStream:
-    """An iterator that releases once it is exhausted, fails or is closed, begun or not.
+    """An iterator that releases once it is exhausted, fails or is closed.
 
-    Django closes it with the response (a generator's ``finally`` would not run
-    where the client went away before the first chunk).
+    Django closes it with the response.  A generator would not do: its ``finally``
+    does not run where the client went away before the first chunk.
     """
 
     def __init__(self, stream: Any) -> None:

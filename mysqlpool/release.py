@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 from django.utils.connection import ConnectionDoesNotExist
 
-from .logs import log_event
+from .events.log import log_event
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -26,7 +26,7 @@ __all__ = ["Using", "aliases_from", "release_connections", "released"]
 
 Using = str | Iterable[str] | None
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("mysqlpool.release")
 
 
 def release_connections(using: Using = None) -> None:
@@ -87,7 +87,7 @@ def aliases_from(using: Using) -> frozenset[str] | None:
 
 
 def _release(connection: BaseDatabaseWrapper) -> BaseException | None:
-    """Close one connection; give its error back instead of raising it."""
+    """Close one connection. Its error is returned, and not raised."""
     if connection.connection is None and not getattr(connection, "is_suspended", False):
         return None
     if not _is_own(connection):
@@ -104,12 +104,12 @@ def _release(connection: BaseDatabaseWrapper) -> BaseException | None:
 
 
 def _is_own(connection: Any) -> bool:
-    """Whether this thread made the wrapper; a shared one is its maker's to release."""
+    """Whether this thread made the wrapper. The thread that made it also releases it."""
     return bool(connection._thread_ident == threading.get_ident())
 
 
 def _log_left_in_atomic(connection: BaseDatabaseWrapper) -> None:
-    # The atomic blocks of Django's own TestCase are no trouble worth a warning.
+    # Django's own TestCase puts atomic blocks around each test, which is nothing to warn of.
     blocks: list[Any] = connection.atomic_blocks
     from_testcase = all(getattr(block, "_from_testcase", False) for block in blocks)
     level = logging.DEBUG if from_testcase else logging.WARNING

@@ -33,9 +33,10 @@ def auto_close_db(
 
     ``@auto_close_db`` and ``@auto_close_db(using="default")`` decorate
     functions, methods, coroutine functions, generators and asynchronous
-    generators (these release when they are exhausted, closed or thrown into);
-    ``with auto_close_db():`` and ``async with auto_close_db():`` do the same
-    for a block.  ``using`` is an alias, several aliases, or ``None`` for all.
+    generators.  A generator releases when it is exhausted, closed or ended by an
+    exception.  ``with auto_close_db():`` and ``async with auto_close_db():`` do
+    the same for a block.  ``using`` is an alias, several aliases, or ``None`` for
+    all.
 
     Nested scopes of one thread, or of one asyncio task, release once: at the
     end of the outermost.  Asynchronous scopes release in the thread in which
@@ -57,9 +58,9 @@ class _ThreadScopes(threading.local):
 
 
 _thread = _ThreadScopes()
-# The same for a coroutine: its task and that task's open scopes.  The task is
-# compared before the list is used, because child tasks (and new threads, on
-# free-threaded Python) inherit the context, while their scopes are their own.
+# The same for a coroutine: its task, and that task's open scopes.  Child tasks inherit
+# the context, and so do new threads on free-threaded Python, but their scopes are their
+# own.  So the task is compared before the list is used.
 _task: ContextVar[tuple[object, list[Scope]] | None] = ContextVar("mysqlpool_scopes", default=None)
 
 
@@ -90,8 +91,8 @@ class Scope:
     """
 
     def __init__(self, using: Using = None) -> None:
-        # Read once, as it may be an iterator; checked when a scope is entered,
-        # because decorators run before Django's settings are there.
+        # It may be an iterator, so it is read once.  Decorators run before Django's settings
+        # are there, so it is checked when a scope is entered.
         self.using = using if using is None or isinstance(using, str) else tuple(using)
 
     def __repr__(self) -> str:
@@ -143,7 +144,7 @@ class Scope:
         await sync_to_async(release_connections, thread_sensitive=True)(ended)
 
     def _close(self, scopes: list[Scope]) -> frozenset[str] | None:
-        """Take this scope off the list; tell which aliases no open scope covers (None: all)."""
+        """Take this scope off the list. Returns its aliases that no open scope has (None: all)."""
         _remove_last(scopes, self)
         mine = aliases_from(self.using)
         covered: frozenset[str] = frozenset()

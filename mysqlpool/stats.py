@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from . import registry
+from .aliases import registry
 
 __all__ = ["PoolStats", "stats"]
 
@@ -16,12 +16,15 @@ __all__ = ["PoolStats", "stats"]
 class PoolStats:
     """One pool at one moment, and what it has done since it was opened.
 
-    ``in_use`` counts sessions that are leased, being opened or being closed. ``leases`` were
-    served, ``waits`` of them (or of those below) after waiting; ``timeouts`` were not served in
-    time, and ``refused`` were turned away by ``max_waiting``. ``discards`` counts closed sessions
-    by reason, ``pinned`` the leases that ``lease="transaction"`` could not end before the release,
-    by reason. ``reaped`` leases were taken back, because their thread had ended or their handle
-    was lost. SQLAlchemy's own pool classes count nothing: for them all counters are 0.
+    ``in_use`` counts sessions that are leased, being opened or being closed.
+
+    ``leases`` counts the requests that got a lease, ``timeouts`` those that got none in time, and
+    ``refused`` those that ``max_waiting`` turned away. ``waits`` counts the requests that had to
+    wait, however they ended. ``discards`` counts closed sessions by reason. ``pinned`` counts, also
+    by reason, the leases that ``lease="transaction"`` could not end before the release. ``reaped``
+    counts the leases that were taken back because their thread had ended or their handle was lost.
+
+    SQLAlchemy's own pool classes count nothing: for them all counters are 0.
     """
 
     pool_size: int = 0

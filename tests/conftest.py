@@ -1,22 +1,36 @@
-"""The private server for the whole run, and what tests ask it.
+"""The private server for a run that needs one, and Django's settings for every run.
 
-``--server mysql`` runs them on MySQL instead of MariaDB. A test that is about one server's own
-words carries the marker ``mariadb`` or ``mysql``; on the other one it is left out, and the run's
-last lines say how many were.
+A run needs none where all that it was asked for lies in ``tests/unit``. Django's settings then name
+an address where nobody answers.
+
+``--server mysql`` takes MySQL instead of MariaDB. A test that is about one server's own words
+carries the marker ``mariadb`` or ``mysql``. On the other one it is left out, and the run's last
+lines say how many were.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import django
 import pytest
 
-from tests.server import FLAVOURS, Server, ServerError, server_from_environment_or_private
+from tests.server import (
+    FLAVOURS,
+    Server,
+    ServerError,
+    server_from_environment_or_private,
+    wanted_flavour,
+)
 
-_SERVER = pytest.StashKey[Server]()
+UNIT_TESTS = Path(__file__).resolve().parent / "unit"
+# Only root could listen there, and hardly anybody does: a connection is refused at once.
+NOWHERE = Server("127.0.0.1", 1, "nobody", "", "mysqlpool")
+
+SERVER = pytest.StashKey[Server]()
 _RUNNING = pytest.StashKey[Any]()
 _LEFT_OUT = pytest.StashKey[int]()
 
@@ -37,16 +51,36 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("help") or config.getoption("version"):
         return
     try:
-        running = server_from_environment_or_private(config.getoption("server"))
-        server = config.stash[_SERVER] = running.__enter__()
-        config.stash[_RUNNING] = running
-        # What starts a server of its own, here or in a process, starts one of the same flavour.
-        os.environ["MYSQLPOOL_SERVER"] = server.flavour_name()
+        if are_unit_tests(config.args, config.invocation_params.dir):
+            address, flavour = NOWHERE, config.getoption("server") or wanted_flavour(os.environ)
+        else:
+            address = _start(config)
+            flavour = address.flavour_name()
     except ServerError as error:
         raise pytest.UsageError(str(error)) from None
-    os.environ.update(server.environ())
+    # What starts a server of its own, here or in a process, starts one of the same flavour.
+    os.environ["MYSQLPOOL_SERVER"] = flavour
+    os.environ.update(address.environ())
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
     django.setup()
+
+
+def are_unit_tests(arguments: Iterable[str], directory: Path) -> bool:
+    """Whether all that pytest was asked for lies in ``tests/unit``.
+
+    The arguments are those that pytest itself has found, so without any on the command line they
+    are those of the configuration. One that is no file or folder counts as elsewhere: it may be a
+    module's name, for ``--pyargs``.
+    """
+    paths = [(directory / argument.partition("::")[0]).resolve() for argument in arguments]
+    return bool(paths) and all(path.is_relative_to(UNIT_TESTS) and path.exists() for path in paths)
+
+
+def _start(config: pytest.Config) -> Server:
+    running = server_from_environment_or_private(config.getoption("server"))
+    server = config.stash[SERVER] = running.__enter__()
+    config.stash[_RUNNING] = running
+    return server
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -57,8 +91,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     import MySQLdb
 
-    client = MySQLdb.get_client_info()
-    return f"server: {config.stash[_SERVER].version()}, driver's client library: {client}"
+    server = config.stash.get(SERVER, None)
+    version = "none, these are unit tests" if server is None else server.version()
+    return f"server: {version}, driver's client library: {MySQLdb.get_client_info()}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -80,26 +115,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         )
 
 
-@pytest.fixture(scope="session")
-def server(pytestconfig: pytest.Config) -> Server:
-    return pytestconfig.stash[_SERVER]
-
-
-@pytest.fixture(scope="session")
-def flavour(server: Server) -> str:
-    """``"mariadb"`` or ``"mysql"``."""
-    return os.environ["MYSQLPOOL_SERVER"]
-
-
-@pytest.fixture
-def observer(server: Any) -> Iterator[Any]:
-    """A connection of its own, outside any pool, that tells what the server sees."""
-    from tests.observer import Observer
-
-    with Observer(server) as observer:
-        yield observer
-
-
 @pytest.fixture(autouse=True)
 def fresh_pools(_django_db_marker: None) -> Iterator[None]:
     """Each test starts and ends with no session open and nothing leased by this thread."""
@@ -110,3 +125,11 @@ def fresh_pools(_django_db_marker: None) -> Iterator[None]:
     yield
     release_connections()
     close_pool()
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A temporary directory of this test alone, to see what is left in it."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    return tmp_path

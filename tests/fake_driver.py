@@ -9,10 +9,9 @@ from typing import Any
 
 from sqlalchemy import event
 
-from mysqlpool.locks import under
 from mysqlpool.pool import FairQueuePool
-
-HANG = 30.0  # seconds; a generous bound that only proves that something did not hang
+from mysqlpool.pool.locks import under
+from tests.helpers import HANG
 
 
 class DriverError(Exception):
@@ -111,7 +110,7 @@ class FakeDriver:
 
 
 class FakeClock:
-    """Stands in for ``mysqlpool.clock.monotonic``; time passes only when a test says so."""
+    """Stands in for ``mysqlpool.pool.clock.monotonic``; time passes only when a test says so."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -154,3 +153,13 @@ def listen(pool: Any, name: str, function: Callable[..., None]) -> None:
         function(dbapi_connection, connection_record, reset_state)
 
     event.listen(pool, name, reset if name == "reset" else function)
+
+
+def waiting(pool: FairQueuePool) -> int:
+    return len(pool.slots.waiters)
+
+
+def lease_and_return(pool: FairQueuePool) -> Any:
+    lease = pool.lease()
+    lease.give_back()
+    return lease.session

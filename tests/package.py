@@ -31,7 +31,7 @@ NO_SOURCE = shutil.ignore_patterns(
 SHIPPED_FOLDERS = ("benchmarks", "example", "mysqlpool", "scripts", "tests")
 SHIPPED_FILES = ("LICENSE", "MANIFEST.in", "*.ini", "*.py", "*.rst", "*.toml")
 # These read the files beside them, and ask the server.
-QUICK_TESTS = ("tests/test_readme.py", "tests/test_counts.py", "tests/test_settings.py")
+QUICK_TESTS = ("tests/unit/conf", "tests/unit/test_readme.py", "tests/server/test_readme.py")
 
 IMPORT_ALL = """
 import importlib, pathlib, pkgutil, sys

@@ -7,11 +7,12 @@ is its baseline: it is sent once per session and stays with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any
 
+import MySQLdb
 from django.db import DEFAULT_DB_ALIAS
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.mysql import base as mysql
@@ -19,18 +20,17 @@ from django.db.backends.signals import connection_created
 from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
-from mysqlpool import registry
-from mysqlpool.announcements import Announcements, Said
-from mysqlpool.fair import FairAliasPool
-from mysqlpool.fairies import FairyAliasPool
-from mysqlpool.leasing import AliasPool, Lease, close_session, copied, end_lease, open_session
-from mysqlpool.pool import FairQueuePool
-from mysqlpool.session import Session
-from mysqlpool.settings import parse_pool_settings
+from mysqlpool.aliases import registry
+from mysqlpool.aliases.alias_pool import AliasPool
+from mysqlpool.aliases.kinds import make_pool
+from mysqlpool.aliases.opening import close_session, copied, open_session
+from mysqlpool.conf.settings import parse_pool_settings
+from mysqlpool.pool import Lease
+from mysqlpool.session.session import Session
 
 from .creation import DatabaseCreation
-from .cursors import LeasedCursor
-from .multiplexing import Multiplexing
+from .cursors import CountedCursor, LeasedCursor
+from .tenure import RESTING, TENURES, SetUp, Tenure, TransactionTenure
 
 __all__ = ["DatabaseWrapper"]
 
@@ -40,27 +40,20 @@ _identity = itemgetter("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS", "A
 _wrapper_settings = itemgetter("CONN_HEALTH_CHECKS", "CONN_MAX_AGE")
 
 
-class DatabaseWrapper(Multiplexing, mysql.DatabaseWrapper):
+class DatabaseWrapper(mysql.DatabaseWrapper):
     """Django's wrapper, whose connection is a lease on one of the process's sessions."""
 
     uses_mysqlpool = True
     creation_class = DatabaseCreation
 
-    _lease: Lease | None = None
-    _ended: Lease | None = None  # the former one, to be resumed if nobody took its session
-    _next_lease: Lease | None = None  # taken by connect(), for get_new_connection()
-    _said: Sequence[Said] = ()  # what receivers told the session of the last connect()
-    _rested = False  # closed in the state that connect() would bring it to
-    _discarding: str | None = None  # why the session that is being closed is not to be kept
-    _announced: Announcements | None = None  # while receivers of connection_created run
-    _connecting = False  # connect() runs,
-    _reusing = False  # and the session was set up by an earlier lease
     _params: dict[str, Any]
     _params_identity: tuple[Any, ...] | None = None  # what they were made from
-    _rested_settings: tuple[Any, ...] = ()
+    _left: tuple[Any, ...] | None = None
+    """The settings with which the wrapper was closed as connect() would leave it, if it was."""
 
     def __init__(self, settings_dict: dict[str, Any], alias: str = DEFAULT_DB_ALIAS) -> None:
         super().__init__(settings_dict, alias)
+        self.tenure = Tenure(self)
         pool = registry.current(alias)
         known = pool is not None and pool.serves(_identity(settings_dict))
         if alias != NO_DB_ALIAS and not known:
@@ -78,17 +71,10 @@ class DatabaseWrapper(Multiplexing, mysql.DatabaseWrapper):
             self._params_identity = copied(_identity(self.settings_dict))
         return dict(self._params)
 
-    def _is_rested(self) -> bool:
-        """Whether connect() would change nothing, because nothing changed since close()."""
-        if not self._rested or not self._has_params():
-            return False
-        if self._suspended:
-            return True
-        as_before = self._rested_settings == _wrapper_settings(self.settings_dict)
-        return as_before and not connection_created.receivers
-
     def _has_params(self) -> bool:
         return bool(self._params_identity == _identity(self.settings_dict))
+
+    # Leasing
 
     def connect(self) -> None:
         """Lease a session and, if it is new, set it up; nothing stays leased when that fails.
@@ -97,110 +83,124 @@ class DatabaseWrapper(Multiplexing, mysql.DatabaseWrapper):
         was outside of a transaction.  So it is called for a wrapper's first lease, for a new
         session, and where receivers of ``connection_created`` listen; else the lease is enough.
         """
-        if self._is_rested():
-            lease, self._next_lease = self._next_lease, None
-            lease = lease or self._resumed() or self._take_lease(self._params)
-            if lease.session.settled:
-                self._resume(lease)
-                return
-            self._next_lease = lease
-        self._connect()
+        if self._needs_no_set_up():
+            self._begin(self._take_lease(self._params))
+        else:
+            self._connect()
 
-    def _resumed(self) -> Lease | None:
-        """The lease that ended last, if its pool lets this thread go on with it."""
-        lease, self._ended = self._ended, None
-        if lease is not None and lease.resume(if_latest=not self._suspended):
-            return lease
-        return None
+    def _begin(self, lease: Lease) -> None:
+        """Hold a lease; its session is set up if it is new, or told what this wrapper was told.
 
-    def _hold(self, lease: Lease) -> None:
-        self.connection, self._lease = lease.session, lease
-        self._suspended = False
+        Nobody may use the session before that, so whatever interrupts it has the lease discarded.
+        """
+        if not lease.session.settled:
+            self._connect(lease)
+        elif self.tenure.standing is RESTING and (
+            self.tenure.said != lease.session.announcements.said
+        ):
+            self._say_again(lease)
+        else:
+            self.tenure.hold(lease)
+            self.errors_occurred, self.health_check_done = False, True
 
-    def _resume(self, lease: Lease) -> None:
-        suspended = self._suspended
-        self._hold(lease)
-        self._cursors = 0
-        self.errors_occurred, self.health_check_done = False, True
-        if suspended and self._said != lease.session.announcements.said:
-            # What receivers told this wrapper's former session holds for this one, too.
-            with self._set_up():
-                self._announced = lease.session.announcements
-                self._announced.begin()
-                for query, args in self._said:
-                    with self.cursor() as cursor:
-                        cursor.execute(query, args)
-                self._settle(lease.session)
+    def _needs_no_set_up(self) -> bool:
+        """Whether Django's connect() would change nothing, because nothing changed since."""
+        if not self._has_params():
+            return False
+        if self.tenure.standing is RESTING:
+            return True
+        as_left = self._left is not None and self._left == _wrapper_settings(self.settings_dict)
+        return as_left and not connection_created.receivers
+
+    def _say_again(self, lease: Lease) -> None:
+        """Tell this session what receivers told the wrapper's former one."""
+        session: Session = lease.session
+        with self._setting_up() as set_up:
+            self.tenure.hold(lease)
+            self.errors_occurred, self.health_check_done = False, True
+            set_up.announcements = session.announcements
+            set_up.announcements.begin()
+            for query, args in self.tenure.said:
+                with self.cursor() as cursor:
+                    cursor.execute(query, args)
+            self._settle(session, set_up)
 
     @async_unsafe
-    def _connect(self) -> None:
-        self._suspended, self._cursors = False, 0
-        with self._set_up():
+    def _connect(self, lease: Lease | None = None) -> None:
+        with self._setting_up() as set_up:
+            if lease is not None:
+                self.tenure.hold(lease)
             super().connect()
-            if self._lease is not None:
-                self._settle(self._lease.session)
+            if self.tenure.lease is not None:
+                self._settle(self.tenure.lease.session, set_up)
 
     @contextmanager
-    def _set_up(self) -> Iterator[None]:
+    def _setting_up(self) -> Iterator[SetUp]:
         """While the session is made ready for this wrapper; nothing stays leased if that fails."""
-        self._connecting = True
+        set_up = self.tenure.set_up = SetUp()
         try:
-            yield
+            yield set_up
         except BaseException:
-            lease, self._lease, self.connection = self._lease, None, None
-            if lease is not None:
-                lease.discard("set-up failed")
+            self.tenure.abandon()
             raise
         finally:
-            self._connecting = self._reusing = False
-            self._announced = None
+            self.tenure.set_up = None
 
     @async_unsafe
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Lease a session; Django's connections without a database are opened for themselves."""
         if self.alias == NO_DB_ALIAS:
             return open_session(self.alias, conn_params)
-        lease, self._next_lease = self._next_lease, None
-        self._lease = lease = lease or self._take_lease(conn_params)
-        self._multiplexes = lease.session.multiplexed
-        self._reusing = lease.session.settled
+        lease = self.tenure.lease
+        if lease is None:
+            lease = self._take_lease(conn_params)
+            self.tenure.hold(lease)
+        if self.tenure.set_up is not None:
+            self.tenure.set_up.reused = lease.session.settled
         return lease.session
 
     def _take_lease(self, params: dict[str, Any]) -> Lease:
         while True:
-            lease = self._pool(params).lease(self._former)
+            pool = self._pool(params)
+            lease = pool.lease(self.tenure.former)
             if lease is not None:
+                self._take_tenure(pool.settings.lease)
                 return lease
 
-    def _pool(self, params: dict[str, Any]) -> AliasPool:
-        pool = registry.current(self.alias)
-        if pool is not None and pool.serves(self._params_identity):
-            return pool
-        return registry.pool_for(self.alias, self._params_identity, lambda: self._made_pool(params))
+    def _take_tenure(self, mode: str) -> None:
+        """Have the tenure that the pool's lease mode asks for; it may have changed meanwhile."""
+        kind = TENURES[mode]
+        if type(self.tenure) is not kind:
+            before, self.tenure = self.tenure, kind(self)
+            self.tenure.set_up = before.set_up
 
-    def _made_pool(self, params: dict[str, Any]) -> AliasPool:
-        settings = parse_pool_settings(self.alias, self.settings_dict)
-        fair = issubclass(settings.pool_class, FairQueuePool)
-        kind = FairAliasPool if fair else FairyAliasPool
-        return kind(self.alias, self._params_identity, params, settings)
+    def _pool(self, params: dict[str, Any]) -> AliasPool:
+        alias, identity = self.alias, self._params_identity
+        pool = registry.current(alias)
+        if pool is not None and pool.serves(identity):
+            return pool
+        return registry.pool_for(
+            alias, identity, lambda: make_pool(alias, identity, params, self.settings_dict)
+        )
 
     def init_connection_state(self) -> None:
-        """Set a new session up; one that was leased before has it behind it."""
-        if not self._reusing:
+        """Set a new session up. One that was leased before has been set up already."""
+        set_up, lease = self.tenure.set_up, self.tenure.lease
+        if set_up is None or not set_up.reused:
             super().init_connection_state()
-        if self._connecting and self._lease is not None:
+        if set_up is not None and lease is not None:
             # Django sends connection_created next.
-            self._announced = self._lease.session.announcements
-            self._announced.begin()
+            set_up.announcements = lease.session.announcements
+            set_up.announcements.begin()
 
-    def _settle(self, session: Session) -> None:
-        """Take what Django and the receivers sent for the session's baseline."""
-        announced, self._announced = self._announced, None
+    def _settle(self, session: Session, set_up: SetUp) -> None:
+        """Make what Django and the receivers sent the session's baseline."""
+        announced, set_up.announcements = set_up.announcements, None
         for query, args in announced.to_repeat() if announced else ():
             with self.cursor() as cursor:
                 cursor.execute(query, args)
-        self._said = session.announcements.said
-        if not self._reusing or session.dirty:
+        self.tenure.said = session.announcements.said
+        if not set_up.reused or session.dirty:
             session.settle()
 
     @cached_property
@@ -214,51 +214,102 @@ class DatabaseWrapper(Multiplexing, mysql.DatabaseWrapper):
             data = pool.server_data = super().mysql_server_data
         return data
 
+    # Between leasing and releasing
+
+    def _cursor(self, name: str | None = None) -> Any:
+        tenure = self.tenure
+        opening, tenure.opening = tenure.opening, True
+        try:
+            if tenure.standing is RESTING:
+                self._resume()
+            return super()._cursor(name)  # type: ignore[misc]
+        finally:
+            tenure.opening = opening
+
+    def _resume(self) -> None:
+        """Lease again after a rest: what ensure_connection() does, in fewer steps."""
+        tenure, pool, lease = self.tenure, registry.current(self.alias), None
+        try:
+            if pool is not None and pool.serves(_identity(self.settings_dict)):
+                lease = pool.lease(tenure.former)
+            if lease is None:
+                self.connect()
+            elif lease.session is tenure.former:
+                tenure.hold(lease)
+            else:
+                self._begin(lease)
+        except MySQLdb.Error:
+            with self.wrap_database_errors:
+                raise
+
     def create_cursor(self, name: str | None = None) -> Any:
-        if self._lease is None:
+        tenure = self.tenure
+        if tenure.lease is None:
             return super().create_cursor(name)
-        if self._multiplexes:
-            return self._counted_cursor()
-        return LeasedCursor(self.connection.cursor(), self)
+        if isinstance(tenure, TransactionTenure):
+            return CountedCursor(self.connection.cursor(), tenure)
+        return LeasedCursor(self.connection.cursor(), tenure)
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether a release has something to end here, though there is no connection."""
+        return self.tenure.standing is RESTING
+
+    def get_autocommit(self) -> bool:
+        """Django's; a resting wrapper knows without a lease."""
+        if self.tenure.standing is RESTING:
+            return bool(self.autocommit)
+        return bool(super().get_autocommit())
+
+    def set_autocommit(self, autocommit: bool, *args: Any, **kwargs: Any) -> None:
+        """Django's. Switching it on is also the end of an ``atomic`` block, and of its lease."""
+        super().set_autocommit(autocommit, *args, **kwargs)
+        if autocommit:
+            self.tenure.rest_if_free()
+
+    # Releasing
+
+    def close(self) -> None:
+        """Django's. A tenure that rests ends, too."""
+        super().close()
+        if self.tenure.standing is RESTING:
+            self._remember_how_left()
+            self.tenure.end()
 
     def _close(self) -> None:
         """End the lease: the session goes back to the pool, or is discarded if it is not clean."""
-        lease, self._lease = self._lease, None
         session, self.connection = self.connection, None
-        self._suspended = False
-        if lease is not None:
-            self._rest()
-            self._ended = lease
-            end_lease(lease, self._discarding)
+        if self.tenure.lease is not None:
+            self._remember_how_left()
+            self.tenure.end()
         elif session is not None:
             with self.wrap_database_errors:
                 close_session(self.alias, session)
 
-    def _rest(self) -> None:
+    def _remember_how_left(self) -> None:
         """Remember whether the wrapper is left as Django's connect() made it."""
         settings = self.settings_dict
-        self._rested = not self.in_atomic_block and self.autocommit == settings["AUTOCOMMIT"]
-        self._rested_settings = _wrapper_settings(settings)
+        as_made = not self.in_atomic_block and self.autocommit == settings["AUTOCOMMIT"]
+        self._left = _wrapper_settings(settings) if as_made else None
 
     def is_usable(self) -> bool:
         usable = self.connection is not None and super().is_usable()
-        if not usable and self._lease is not None:
-            self._lease.session.broken = "not usable"
+        if not usable and self.tenure.lease is not None:
+            self.tenure.lease.session.broken = "not usable"
         return usable
 
     def close_if_health_check_failed(self) -> None:
-        """Django's; what it closes is discarded, or the next lease might get it again."""
+        """Django's. A session that it closes is discarded: the next lease might get it again."""
         if not self.health_check_done:
-            self._discarding = "health check failed"
+            self.tenure.distrust = "health check failed"
         try:
             super().close_if_health_check_failed()
         finally:
-            self._discarding = None
+            self.tenure.distrust = None
 
     def forget_session(self) -> None:
         """In a forked child: session, transaction and hooks are the parent's; start afresh."""
-        self._lease = self._ended = self._next_lease = self.connection = None
-        self._rested = self._suspended = False
-        self._former = None
+        self.tenure.forget()
+        self._left = None
         self.in_atomic_block = self.needs_rollback = self.closed_in_transaction = False
         self.savepoint_ids, self.atomic_blocks, self.run_on_commit = [], [], []

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import InterfaceError
 from django.db.backends.mysql import base as mysql
 
-if TYPE_CHECKING:
-    from .base import DatabaseWrapper
+from .tenure import Tenure, TransactionTenure
 
-__all__ = ["LeasedCursor"]
+__all__ = ["CountedCursor", "LeasedCursor"]
 
 
 class LeasedCursor(mysql.CursorWrapper):
@@ -23,26 +23,26 @@ class LeasedCursor(mysql.CursorWrapper):
     last statement told (``rowcount``, ``lastrowid``, ...) can still be read.
     """
 
-    def __init__(self, cursor: Any, wrapper: DatabaseWrapper) -> None:
+    def __init__(self, cursor: Any, tenure: Tenure) -> None:
         super().__init__(cursor)
-        self._wrapper = wrapper
-        self._lease = wrapper._lease
+        self._tenure = tenure
+        self._lease = tenure.lease
 
     def _revoked(self) -> bool:
-        return self._wrapper._lease is not self._lease
+        return self._tenure.lease is not self._lease
 
     def _refuse_revoked(self) -> None:
         # mysqlclient refuses to use a closed cursor itself, with ProgrammingError.
         if self._revoked() and self.cursor.connection is not None:
             raise InterfaceError(
-                f"This cursor's lease on {self._wrapper.alias!r} has ended, and its session may "
-                "be another thread's by now. Get a new cursor from connection.cursor()."
+                f"This cursor's lease on {self._tenure.wrapper.alias!r} has ended, and its session "
+                "may be another thread's by now. Get a new cursor from connection.cursor()."
             )
 
     def execute(self, query: Any, args: Any = None) -> Any:
         self._refuse_revoked()
-        announced = self._wrapper._announced
-        if announced is not None and announced.is_known(query, args):
+        set_up = self._tenure.set_up
+        if set_up is not None and set_up.is_known(query, args):
             return 0
         return super().execute(query, args)
 
@@ -51,7 +51,7 @@ class LeasedCursor(mysql.CursorWrapper):
         return super().executemany(query, args)
 
     def close(self) -> None:
-        # An unread result of a former lease is the discarded session's.
+        # After the lease, an unread result belongs to a session that was discarded.
         if not self._revoked():
             self.cursor.close()
 
@@ -66,3 +66,33 @@ class LeasedCursor(mysql.CursorWrapper):
             self._refuse_revoked()
             yield row
             self._refuse_revoked()
+
+
+class CountedCursor(LeasedCursor):
+    """A cursor that tells its tenure when it is closed, or lost to the garbage collector."""
+
+    _tenure: TransactionTenure
+    _counted = False
+
+    def __init__(self, cursor: Any, tenure: TransactionTenure) -> None:
+        super().__init__(cursor, tenure)
+        tenure.cursor_opened()
+        self._counted = True
+
+    def close(self) -> None:
+        if self._revoked():
+            return
+        try:
+            self.cursor.close()
+        finally:
+            if self._counted:
+                self._counted = False
+                self._tenure.cursor_closed()
+
+    def __del__(self) -> None:
+        if not self._counted or self._revoked():
+            return
+        if threading.get_ident() == self._tenure.wrapper._thread_ident:
+            self._tenure.cursor_closed()
+        else:  # Another thread's collector must neither count nor end the lease: only note it.
+            self._tenure.strays.append(self._lease)

@@ -1,0 +1,39 @@
+"""The pool of an alias over FairQueuePool, the default class."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mysqlpool.pool import FairQueuePool, Lease
+from mysqlpool.session.session import Session
+
+from .alias_pool import AliasPool
+from .opening import CONNECT_TIMEOUT
+
+__all__ = ["FairAliasPool"]
+
+
+class FairAliasPool(AliasPool):
+    """An AliasPool over FairQueuePool, or a subclass of it.
+
+    It is never closed for good: after ``close()`` it opens sessions again, and
+    counts the old ones until they are gone, so that the limit holds throughout.
+    """
+
+    pool: FairQueuePool
+
+    def lease(self, prefer: Session | None = None) -> Lease:
+        return self.pool.lease(prefer)
+
+    def close(self) -> None:
+        self.pool.dispose()
+
+    def _further_arguments(self) -> dict[str, Any]:
+        return {"check": self.is_fit}
+
+    def _connect_timeout(self) -> int:
+        remaining = self.pool.remaining()
+        if remaining is None:
+            return CONNECT_TIMEOUT
+        return max(1, min(CONNECT_TIMEOUT, math.ceil(remaining)))

@@ -1,0 +1,53 @@
+"""How a session of an alias is opened and closed. Forks and the log are told of both."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from mysqlpool.events.log import log_event
+from mysqlpool.session.session import Session
+
+from . import forks
+
+__all__ = ["CONNECT_TIMEOUT", "close_session", "copied", "note_closed", "open_session"]
+
+logger = logging.getLogger("mysqlpool.session")
+
+# Seconds; where the user sets none, mysqlclient waits as long as the network lets it.
+CONNECT_TIMEOUT = 10
+
+
+def copied(value: Any) -> Any:
+    """A copy of dicts, lists and tuples all the way down; what they hold is shared."""
+    if isinstance(value, dict):
+        return {key: copied(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(copied(item) for item in value)
+    return value
+
+
+def open_session(alias: str, params: Mapping[str, Any]) -> Session:
+    """Connect a session, and see to it that a forked child leaves it alone.
+
+    Raises ``MySQLdb.Error`` as mysqlclient does.
+    """
+    session = Session(**params)
+    forks.note_open(session)
+    log_event(logger, logging.DEBUG, "session_opened", alias, session=session.thread_id())
+    return session
+
+
+def close_session(alias: str, session: Session) -> None:
+    """Close a session that is in no pool."""
+    try:
+        session.close()
+    finally:
+        note_closed(alias, session)
+
+
+def note_closed(alias: str, session: Session) -> None:
+    """Note that a session was closed."""
+    forks.note_closed(session)
+    log_event(logger, logging.DEBUG, "session_closed", alias)

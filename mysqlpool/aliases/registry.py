@@ -1,0 +1,98 @@
+"""The pools of this process by alias, and close_pool.
+
+The only mutable globals here:
+
+``_pools``
+    alias -> its AliasPool, which may be closed by now.  Changed under ``_lock``;
+    read without it, since one ``dict.get`` is atomic.
+
+``_lock`` is held for moments: no session is opened or closed under it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+
+from mysqlpool.pool.locks import under
+from mysqlpool.release import Using, aliases_from
+
+from . import forks
+
+if TYPE_CHECKING:
+    from .alias_pool import AliasPool
+
+__all__ = ["close_pool", "current", "pool_for", "pools"]
+
+_lock = threading.RLock()
+_pools: dict[str, AliasPool] = {}
+
+
+def pools() -> dict[str, AliasPool]:
+    """The open pools by alias; opens none."""
+    return {alias: pool for alias, pool in list(_pools.items()) if pool.serves(pool.identity)}
+
+
+def current(alias: str) -> AliasPool | None:
+    """The alias's pool, which may be closed by now, or be one for other parameters."""
+    return _pools.get(alias)
+
+
+def pool_for(alias: str, identity: object, make: Callable[[], AliasPool]) -> AliasPool:
+    """The alias's pool for these connection parameters, opened if there is none.
+
+    A pool that was opened with other parameters (another database, a changed
+    password) is closed, as by :func:`close_pool`, and replaced.
+    """
+    pool = _pools.get(alias)
+    if pool is not None and pool.serves(identity):
+        return pool
+    made = make()
+    former = under(_lock, _replace, alias, identity, made)
+    if former is not None and former.serves(identity):
+        return former
+    if former is not None:
+        former.close()
+    return made
+
+
+def _replace(alias: str, identity: object, made: AliasPool) -> AliasPool | None:
+    """Put the new pool into its place, unless there is one for the same parameters by now."""
+    former = _pools.get(alias)
+    if former is None or not former.serves(identity):
+        _pools[alias] = made
+    return former
+
+
+def close_pool(using: Using = None) -> None:
+    """Close the pools of all aliases, or of those named by ``using``.
+
+    Idle sessions are closed now, leased ones when they come back.  A pool opens
+    again by itself at the next use.  Call it before ``os.fork()`` if the child
+    should start without the parent's sockets (a fork without it is safe, too),
+    and to pick up new credentials; you do not need it at exit.
+
+    Raises ``ConnectionDoesNotExist`` for an alias that is not in ``DATABASES``.
+    """
+    wanted = aliases_from(using)
+    for alias, pool in pools().items():
+        if wanted is None or alias in wanted:
+            pool.close()
+
+
+def _start_afresh(inherited: bool) -> None:
+    """In a forked child: neither pools nor leases. The lock's owner may not exist here."""
+    global _lock
+    _lock = threading.RLock()
+    _pools.clear()
+    if inherited:
+        wrappers: Iterable[Any] = connections.all(initialized_only=True)
+        for wrapper in wrappers:
+            if getattr(wrapper, "uses_mysqlpool", False):
+                wrapper.forget_session()
+
+
+forks.when_forked(_start_afresh)

@@ -1,0 +1,1 @@
+"""``OPTIONS["pool"]`` and ``MYSQLPOOL_*``, checked, and made into one frozen object."""

@@ -1,0 +1,126 @@
+"""Events: how library modules log, and how an event reads as a line of JSON.
+
+`log_event` is the one way library modules log. An event goes to the ordinary loggers under
+``mysqlpool``, which obey the project's ``LOGGING``, and also to the event log of
+``MYSQLPOOL_LOG`` (see `mysqlpool.events.file`) when there is one. The two are independent: the
+event log has its own level, and no handler of the project sees more or less because of it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+__all__ = ["JSONLinesFormatter", "event_log", "log_event", "set_event_log"]
+
+_event_log: logging.Handler | None = None
+
+
+def event_log() -> logging.Handler | None:
+    """Return the handler that writes this process's event log, if there is one."""
+    return _event_log
+
+
+def set_event_log(handler: logging.Handler | None) -> logging.Handler | None:
+    """Let ``handler`` write the event log from now on, and return the one it replaces."""
+    global _event_log
+    previous, _event_log = _event_log, handler
+    return previous
+
+
+def log_event(
+    logger: logging.Logger,
+    level: int,
+    event: str,
+    alias: str | None = None,
+    *,
+    exc_info: BaseException | bool | None = None,
+    **fields: Any,
+) -> None:
+    """Log that ``event`` happened to the pool of ``alias``.
+
+    ``event`` is a name such as ``"session_opened"``; ``fields`` are its particulars, best of types
+    that JSON knows. The record carries the three as attributes, and the message is made of them:
+    ``session opened: alias=default session=123``. ``exc_info=True`` adds the exception that is
+    being handled. Where the level is off this costs two comparisons. A handler that fails reports
+    that on ``sys.stderr``, as logging's handlers do, and nothing is raised.
+    """
+    sink = _event_log
+    to_sink = sink is not None and sink.level <= level > logger.manager.disable
+    to_logger = logger.isEnabledFor(level)
+    if not (to_sink or to_logger):
+        return
+    record = _record(logger, level, event, alias, exc_info, fields)
+    if to_logger:
+        logger.handle(record)
+    if sink is not None and to_sink:
+        sink.handle(record)
+
+
+def _record(
+    logger: logging.Logger,
+    level: int,
+    event: str,
+    alias: str | None,
+    exc_info: BaseException | bool | None,
+    fields: dict[str, Any],
+) -> logging.LogRecord:
+    path, line, function, _ = logger.findCaller(stacklevel=3)  # the caller of log_event
+    shown = fields if alias is None else {"alias": alias, **fields}
+    message = event.replace("_", " ") + (":" if shown else "") + "".join(f" {k}=%s" for k in shown)
+    record = logger.makeRecord(
+        logger.name,
+        level,
+        path,
+        line,
+        message,
+        tuple(shown.values()),
+        _exc_info(exc_info),
+        function,
+    )
+    vars(record).update(alias=alias, event=event, fields=fields)
+    return record
+
+
+def _exc_info(given: BaseException | bool | None) -> Any:
+    if isinstance(given, BaseException):
+        return (type(given), given, given.__traceback__)
+    return sys.exc_info() if given else None
+
+
+class JSONLinesFormatter(logging.Formatter):
+    """Makes one line of JSON, in ASCII, of a record; also of one that `log_event` did not make.
+
+    Keys: ``time`` (ISO 8601, UTC, microseconds), ``level``, ``pid``, ``thread`` (its name),
+    ``logger``, ``alias``, ``event``, ``fields``, ``message``, and ``exception`` (the traceback)
+    where there is one. ``alias`` and ``event`` may be null. A field that JSON cannot hold, NaN
+    included, is written as its repr.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
+            "level": record.levelname,
+            "pid": record.process,
+            "thread": record.threadName,
+            "logger": record.name,
+            "alias": getattr(record, "alias", None),
+            "event": getattr(record, "event", None),
+            "fields": {k: _jsonable(v) for k, v in getattr(record, "fields", {}).items()},
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        # ASCII leaves no character that some reader takes for the end of a line.
+        return json.dumps(line, ensure_ascii=True)
+
+
+def _jsonable(value: Any) -> Any:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return repr(value)
+    return value

@@ -1,0 +1,184 @@
+"""Acquisition: one request for a lease, from asking to a fit session or an exception.
+
+What can be decided in a moment is decided under the lock, in `mysqlpool.pool.slots`. What takes
+time (waiting, checking, connecting, closing) is here, outside of it. An exception at any point of
+that, also one that a signal handler raises, gives the slot back.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mysqlpool.errors import PoolExhausted, PoolTimeout, TooManyWaiters
+
+from . import clock
+from .ending import Ending
+from .lease import Lease, Request
+from .record import Record
+from .report import describe_holders
+from .slots import QueueFull, Slots
+from .threads import Threads, own_frame
+from .upkeep import Upkeep
+
+__all__ = ["Acquisition", "Terms"]
+
+# How long a waiter sleeps at most, in seconds. Whatever it waits for wakes it. A signal handler
+# that raises in a finalizer can prevent that, so nobody sleeps for longer.
+NAP = 1.0
+
+# Why a record cannot serve yet, beside the reasons that `Slots.unfit` gives.
+NO_SESSION = "no session"
+DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What all requests of one pool have in common; `FairQueuePool` says what it means."""
+
+    alias: str
+    slots: Slots
+    threads: Threads
+    ending: Ending
+    upkeep: Upkeep
+    timeout: float  # seconds; inf for none
+    check: Callable[[Any, float], bool] | None
+    classify: Callable[[BaseException], str | None]
+
+
+class Acquisition(Request):
+    """One request of this thread, under way. ``run`` it once."""
+
+    __slots__ = ("refusal", "terms", "waiting")
+
+    def __init__(self, terms: Terms, lease: Lease, prefer: Any = None) -> None:
+        self.terms = terms
+        self.lease = lease
+        self.prefer = prefer
+        self.thread = thread = terms.threads.present()
+        where = thread.where
+        if where is None or prefer is None:
+            frame = own_frame(sys._getframe())
+            where = thread.where = frame.f_code, frame.f_lasti
+            del frame  # If it were this function's own, it would keep itself and the lease alive.
+        self.where = where
+        self.since = clock.monotonic()
+        self.waiting = False
+        self.refusal: Exception | None = None  # why the last connect failed: the server is full
+
+    def run(self) -> Record:
+        """Take a slot; then wait, close and connect until its session is fit. Each may raise."""
+        slots, ending = self.terms.slots, self.terms.ending
+        if slots.untidy or self.since >= self.terms.upkeep.due:
+            ending.tidy(self.since)
+        try:
+            record = slots.take(self)
+            fault = NO_SESSION if record is None else self._fault(record, self.since)
+            while True:
+                if record is None:
+                    record = self._wait()
+                    fault = self._fault(record, clock.monotonic(), idle=False)
+                if fault is None:
+                    return record
+                if fault is not NO_SESSION:
+                    ending.close_session(record, fault, invalidate=fault is DEAD)
+                    now = clock.monotonic()
+                    another = slots.swap(self, record, now)
+                    fault = NO_SESSION if another is None else self._fault(another, now)
+                    record = another or record
+                elif self._connect(record):
+                    return record
+                else:
+                    slots.back_off(self, record, clock.monotonic())
+                    record = None
+        except QueueFull:
+            raise self._exhausted(TooManyWaiters, 0.0) from None
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _fault(self, record: Record, now: float, *, idle: bool = True) -> str | None:
+        """Why the session of a record cannot serve its next holder, if it cannot."""
+        session = record.dbapi_connection
+        if session is None:
+            return NO_SESSION
+        slots = self.terms.slots
+        if now >= record.expires or record.generation != slots.generation:
+            return slots.unfit(record, now)
+        check = self.terms.check
+        if idle and check is not None and not check(session, now - record.idle_since):
+            return DEAD
+        return None
+
+    def _wait(self) -> Record:
+        """Wait until served. Raises `PoolTimeout` if the time ends before that."""
+        slots, upkeep = self.terms.slots, self.terms.upkeep
+        deadline = self.since + self.terms.timeout
+        self.waiting = True
+        while True:
+            record = self.lease.record
+            if record is not None:
+                self.waiting = False
+                return record
+            now = clock.monotonic()
+            look = min(slots.look_at(), upkeep.look_at())
+            if slots.untidy or now >= look:
+                self.terms.ending.tidy(now)
+            elif now < deadline:
+                self.park(min(deadline - now, look - now, NAP))
+                self._look_if_nobody_woke(now)
+            else:
+                self._time_out(now)
+
+    def _look_if_nobody_woke(self, parked: float) -> None:
+        if self.lease.record is None and clock.monotonic() - parked >= NAP:
+            self.terms.slots.untidy = True
+
+    def _time_out(self, now: float) -> None:
+        if self.terms.slots.withdraw(self):
+            self.terms.slots.count("timeouts")
+            raise self._exhausted(PoolTimeout, now - self.since) from self.refusal
+
+    def _exhausted(self, kind: type[PoolExhausted], seconds: float) -> PoolExhausted:
+        slots = self.terms.slots
+        held, waiting, in_use = slots.situation(clock.monotonic())
+        return kind(
+            self.terms.alias,
+            limit=slots.limits.total,
+            in_use=in_use,
+            waiting=len(waiting),
+            seconds=seconds,
+            holders=describe_holders(held, [self.thread, *waiting]),
+        )
+
+    def _connect(self, record: Record) -> bool:
+        """Open the record's session; False if the server is full. All other errors are raised."""
+        thread = self.thread
+        thread.deadline = self.since + self.terms.timeout
+        try:
+            record.get_connection()
+        except Exception as error:
+            if record.dbapi_connection is None and self.terms.classify(error) == "full":
+                # The traceback would keep this request's frames alive, and with them the lease.
+                self.refusal = error.with_traceback(None)
+                return False
+            raise
+        finally:
+            thread.deadline = None
+        return True
+
+    def _give_up(self) -> None:
+        """Undo what was done for a request that ends in an exception."""
+        slots, lease = self.terms.slots, self.lease
+        if lease.record is None:
+            slots.withdraw(self)
+        record, lease.record = lease.record, None
+        if record is None:
+            return
+        slots.count("unserved")
+        if self.waiting:  # It was served just then, and has not touched the session.
+            self.terms.ending.put(record, lease.serial)
+        else:
+            self.terms.ending.rescue(record, lease.serial)

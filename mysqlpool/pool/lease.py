@@ -1,0 +1,106 @@
+"""A lease: held by a `Lease`, its holder's handle, and before that waited for by a `Request`."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import Any, Protocol
+
+from sqlalchemy.pool import PoolProxiedConnection
+
+from .record import LEASED, Record
+from .threads import KnownThread, Where
+
+__all__ = ["Lease", "Request"]
+
+
+class Grantor(Protocol):
+    """The pool, as far as a lease has to tell it that it ends."""
+
+    def give_back(self, lease: Lease) -> None: ...
+
+    def discard(self, lease: Lease, reason: str) -> None: ...
+
+    def pin(self, lease: Lease, reason: str) -> None: ...
+
+    def alarm(self) -> None: ...
+
+
+class Lease:
+    """A session out of the pool, until it is given back or discarded.
+
+    Only the first of these ends the lease. Whatever comes later does nothing, from whichever
+    thread. It also does nothing once the pool has taken the session back because the holder's
+    thread had ended. A handle may be dropped without either. Then the pool finds that out and
+    discards the session, because nobody knows what state it was left in.
+
+    ``record`` is None before the lease is granted and after it ended. ``session`` is the DBAPI
+    connection, and ``proxy`` SQLAlchemy's around it, where its listeners want one.
+    """
+
+    __slots__ = ("__weakref__", "grantor", "proxy", "record", "serial", "session")
+
+    def __init__(self, grantor: Grantor) -> None:
+        self.grantor = grantor
+        self.record: Record | None = None
+        self.serial = 0
+        self.session: Any = None
+        self.proxy: PoolProxiedConnection | None = None
+
+    def pin(self, reason: str) -> None:
+        """Note why this lease stays with its holder until the release. Counted once a lease."""
+        self.grantor.pin(self, reason)
+
+    def give_back(self) -> None:
+        """Put the session back. The caller has reset it: nothing is sent.
+
+        An exception of a listener passes through, after the session has been discarded.
+        """
+        self.grantor.give_back(self)
+
+    def discard(self, reason: str) -> None:
+        """Close the session instead of putting it back. ``reason`` is counted in the statistics."""
+        self.grantor.discard(self, reason)
+
+    def __del__(self) -> None:
+        # May run at any bytecode of any thread, under any lock, and in a forked child. The record's
+        # weak reference already tells that the handle is gone. This only makes somebody look soon.
+        # If a signal handler raises here, a waiter still looks every second.
+        record = self.record
+        if record is not None and record.state is LEASED and record.serial == self.serial:
+            if self.proxy is not None:  # SQLAlchemy's finalizer gives the record back.
+                record.condemn("lost")
+            self.grantor.alarm()
+
+
+class Request:
+    """What stands in the queue: one thread's request for a lease.
+
+    Being woken tells a waiter nothing. It looks for itself whether it was served, whether its time
+    is over, and whether there is something to tidy up.
+    """
+
+    __slots__ = ("gate", "lease", "prefer", "since", "thread", "where")
+
+    lease: Lease  # whoever serves the request sets its record, under the pool's lock
+    thread: KnownThread
+    where: Where
+    since: float  # when it was made, in monotonic seconds
+    prefer: Any  # the session to be had, if it is idle and nobody waits
+    gate: threading.Lock  # while it waits
+
+    def prepare(self) -> None:
+        """Make ready to wait. Call it before it is queued: from then on it can be woken."""
+        # A lock that is taken is the cheapest event there is: threading.Event has two inside.
+        gate = threading.Lock()
+        gate.acquire()
+        self.gate = gate
+
+    def park(self, seconds: float) -> None:
+        """Sleep until woken, at most ``seconds``."""
+        self.gate.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+
+    def wake(self) -> None:
+        """End the present or the next `park`. Takes no lock: finalizers call it."""
+        with contextlib.suppress(RuntimeError):  # It was woken already; once is enough.
+            self.gate.release()

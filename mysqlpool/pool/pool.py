@@ -1,0 +1,271 @@
+"""FairQueuePool: the SQLAlchemy pool that is first come first served, bounded and self-healing.
+
+It puts the parts together: `slots` has the state and the lock rule, `acquire` gets a lease,
+`ending` ends it, and `upkeep` looks after all that nobody is at work on.
+
+An exception at any point, also one that a signal handler raises in the main thread, gives the slot
+back. A record refers weakly to whoever has its slot. Once that is gone, the slot is taken back.
+What SQLAlchemy's own proxy has is brought back by SQLAlchemy's finalizer. A signal handler that
+raises in the midst of that costs the slot.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection
+
+from . import clock
+from .acquire import Acquisition, Terms
+from .ending import Ending
+from .lease import Lease
+from .record import Record
+from .slots import Limits, Slots
+from .threads import KnownThread, Threads
+from .upkeep import Upkeep
+
+__all__ = ["FairQueuePool", "classify_connect_error"]
+
+# ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED
+# https://mariadb.com/kb/en/mariadb-error-code-reference/
+FULL = frozenset({1040, 1203, 1226})
+
+# recycle is spread over its last 5 %, so that sessions opened together do not all end together.
+JITTER = 0.05
+
+
+def classify_connect_error(error: BaseException) -> str | None:
+    """``"full"`` when the server or the account has all the sessions it may have, else None."""
+    return "full" if error.args and error.args[0] in FULL else None
+
+
+class FairQueuePool(Pool):
+    """A drop-in for ``sqlalchemy.pool.QueuePool`` whose waiters are served in order.
+
+    ``pool_size`` sessions are kept, and ``max_overflow`` more may be open at once; 0 and -1 mean
+    no limit, as in QueuePool. A request ends with `PoolTimeout` after ``timeout`` seconds (None:
+    never) of waiting, checking and connecting. All times are monotonic.
+
+    ``recycle`` is a session's longest life, less up to 5 %; -1 and None mean no end. A session that
+    was idle for ``max_idle`` seconds is closed, down to ``min_idle`` sessions. With ``max_waiting``
+    other waiters a request fails at once with `TooManyWaiters`; 0 means no bound. A lease held for
+    ``leak_after`` seconds is logged, once. All this rides on leases and returns: there is no
+    background thread.
+
+    ``check(session, idle_seconds)`` is asked before an idle session is handed out; False discards
+    it. ``classify(error)`` is asked of a failed connect: ``"full"`` means that a later attempt may
+    succeed, and one is made while the timeout lasts. Every other error goes to the requester at
+    once.
+
+    The limit is this object's: it holds across `dispose`. A pool made by
+    `recreate`, as ``Engine.dispose()`` makes one, has a limit of its own.
+    """
+
+    def __init__(
+        self,
+        creator: Callable[..., Any],
+        pool_size: int = 10,
+        max_overflow: int = 0,
+        timeout: float | None = 30.0,
+        use_lifo: bool = True,
+        *,
+        max_idle: float | None = 600.0,
+        min_idle: int = 0,
+        max_waiting: int = 0,
+        leak_after: float | None = None,
+        check: Callable[[Any, float], bool] | None = None,
+        classify: Callable[[BaseException], str | None] = classify_connect_error,
+        recycle: float | None = -1,
+        **kw: Any,
+    ) -> None:
+        self._options: dict[str, Any] = {
+            "pool_size": pool_size,
+            "max_overflow": max_overflow,
+            "timeout": timeout,
+            "use_lifo": use_lifo,
+            "max_idle": max_idle,
+            "min_idle": min_idle,
+            "max_waiting": max_waiting,
+            "leak_after": leak_after,
+            "check": check,
+            "classify": classify,
+            "recycle": recycle,
+        }
+        unlimited = pool_size == 0 or max_overflow == -1
+        limits = Limits(
+            keep=pool_size or math.inf,
+            total=math.inf if unlimited else pool_size + max_overflow,
+            waiting=max_waiting or math.inf,
+            max_idle=math.inf if max_idle is None else max_idle,
+            min_idle=min_idle,
+            leak_after=math.inf if leak_after is None else leak_after,
+        )
+        self._max_overflow = -1 if unlimited else max_overflow
+        self._lifetime = math.inf if recycle is None or recycle < 0 else recycle
+        alias = kw.get("logging_name") or f"{id(self):x}"
+        self.slots = Slots(limits, use_lifo, lambda: Record(self._ending))
+        upkeep = Upkeep(self.slots, alias)
+        self._ending = Ending(self, self.slots, upkeep, alias)
+        self._terms = Terms(
+            alias=alias,
+            slots=self.slots,
+            threads=Threads(self.slots.alarm),
+            ending=self._ending,
+            upkeep=upkeep,
+            timeout=math.inf if timeout is None else timeout,
+            check=check,
+            classify=classify,
+        )
+        # SQLAlchemy's own recycling goes by the wall clock.
+        super().__init__(creator, recycle=-1, **kw)
+
+    def __repr__(self) -> str:
+        slots = self.slots
+        return (
+            f"<FairQueuePool {self._terms.alias!r}: {len(slots.out)} of {slots.limits.total} in "
+            f"use, {len(slots.idle)} idle, {len(slots.waiters)} waiting>"
+        )
+
+    # Leasing
+
+    def lease(self, prefer: Any = None) -> Lease:
+        """Lease a session for this thread, without SQLAlchemy's proxy around it.
+
+        It is ``prefer`` if that one is idle and nobody waits: a session that a thread had before.
+
+        Raises `PoolTimeout`, `TooManyWaiters`, or what the creator, the check or a listener raised.
+        Where somebody listens to ``checkout``, or ``pre_ping`` is on, the lease goes by way of
+        SQLAlchemy's `connect`: such a listener is given its proxy, and may make it try again.
+        """
+        if self._pre_ping or self.dispatch.checkout:
+            return self._lease_by_proxy()
+        lease = Lease(self._ending)
+        lease.session = Acquisition(self._terms, lease, prefer).run().dbapi_connection
+        return lease
+
+    def _lease_by_proxy(self) -> Lease:
+        proxy: Any = self.connect()
+        lease, record = Lease(self._ending), proxy._connection_record
+        lease.proxy, lease.session = proxy, proxy.dbapi_connection
+        lease.record, lease.serial = record, record.serial
+        return lease
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        # SQLAlchemy is about to make a handle of its own. Until then ours is kept for it.
+        acquisition = Acquisition(self._terms, Lease(self._ending))
+        acquisition.thread.proxied = acquisition.lease
+        return acquisition.run()
+
+    def this_thread(self) -> KnownThread:
+        """This thread, as the pool knows it; the pool is told when it ends."""
+        return self._terms.threads.present()
+
+    def remaining(self) -> float | None:
+        """Seconds left to this thread's present request for a lease, at least 0.
+
+        For the creator, so that it connects with a timeout that keeps the pool's. None outside of
+        such a request, and when the pool has no timeout. A session that took longer to connect is
+        handed out all the same, because closing it would help nobody.
+        """
+        deadline = self._terms.threads.present().deadline
+        if deadline is None or deadline == math.inf:
+            return None
+        return max(0.0, deadline - clock.monotonic())
+
+    # What SQLAlchemy calls
+
+    def _should_wrap_creator(self, creator: Any) -> Any:
+        return partial(self._open, super()._should_wrap_creator(creator))
+
+    def _open(self, make: Callable[[Record], Any], record: Record) -> Any:
+        """Open a session. SQLAlchemy calls it for a record; all of this pool's begin here."""
+        record.renew(self.slots.generation, math.inf)
+        try:
+            session = make(record)
+        except BaseException as error:
+            full = self._terms.classify(error) == "full"
+            self.slots.connected(clock.monotonic(), error, full=full)
+            raise
+        now = clock.monotonic()
+        record.expires = now + self._lifetime * random.uniform(1 - JITTER, 1)
+        self.slots.connected(now, None)
+        return session
+
+    def _do_return_conn(self, record: Record) -> None:  # type: ignore[override]
+        if record.dbapi_connection is None:  # Invalidated, or detached and not the pool's any more.
+            record.condemn("invalidated")
+        self._ending.put(record, record.serial)
+
+    def _invalidate(
+        self,
+        connection: PoolProxiedConnection,
+        exception: BaseException | None = None,
+        _checkin: bool = True,
+    ) -> None:
+        """Have all sessions replaced that were opened in this one's generation: SQLAlchemy's call.
+
+        SQLAlchemy's own compares wall-clock times.
+        """
+        record = getattr(connection, "_connection_record", None)
+        if record is None or record.generation == self.slots.generation:
+            self.slots.renew()
+        if _checkin and getattr(connection, "is_valid", False):
+            connection.invalidate(exception)
+
+    def dispose(self) -> None:
+        """Close idle sessions now, and leased ones when they come back; the pool stays usable.
+
+        All of them count until they are closed, so the limit holds meanwhile.
+        """
+        self.slots.renew()
+        self._ending.tidy(clock.monotonic())
+        self.logger.info("Pool disposed. %s", self.status())
+
+    # What QueuePool has
+
+    def recreate(self) -> FairQueuePool:
+        """Return a new, empty pool with the same arguments and listeners."""
+        self.logger.info("Pool recreating")
+        return self.__class__(
+            self._creator,
+            **self._options,
+            pre_ping=self._pre_ping,
+            echo=self.echo,
+            logging_name=self._orig_logging_name,
+            reset_on_return=self._reset_on_return,
+            _dispatch=self.dispatch,
+            dialect=self._dialect,
+        )
+
+    def size(self) -> int:
+        size: int = self._options["pool_size"]
+        return size
+
+    def timeout(self) -> float | None:
+        timeout: float | None = self._options["timeout"]
+        return timeout
+
+    def checkedin(self) -> int:
+        return len(self.slots.idle)
+
+    def checkedout(self) -> int:
+        return len(self.slots.out)
+
+    def overflow(self) -> int:
+        return self.checkedin() + self.checkedout() - self.size() if self.size() else 0
+
+    def status(self) -> str:
+        return (
+            f"Pool size: {self.size()}  Connections in pool: {self.checkedin()} "
+            f"Current Overflow: {self.overflow()} Current Checked out "
+            f"connections: {self.checkedout()}"
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """The fields of `mysqlpool.stats.PoolStats`, of one moment."""
+        own = {"pool_size": self.size(), "max_overflow": self._max_overflow}
+        return {**own, **self.slots.figures()}

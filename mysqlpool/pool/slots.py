@@ -1,0 +1,455 @@
+"""Slots: what is idle, what is out and who waits; the pool's state, under its one lock.
+
+A slot is a `Record`, which says itself in which state it is:
+
+    GONE    --take, serve: room below the limit------> LEASED   its holder connects
+    IDLE    --take, serve, swap----------------------> LEASED
+    LEASED  --put, nobody waits----------------------> IDLE
+    LEASED  --put, somebody waits--------------------> LEASED   of the longest waiter: the hand-off
+    LEASED  --put, claim, condemn--------------------> CLOSING  whoever has the Closing closes it
+    IDLE    --condemn--------------------------------> CLOSING
+    CLOSING --free-----------------------------------> GONE     and the longest waiter has room
+    LEASED  --swap, back_off: without a session------> GONE
+
+``idle`` and ``out`` hold the records by that state: ``out`` those that are LEASED or CLOSING. Their
+sizes add up to the number of sessions, counted from before they are connected until after they are
+closed, and there is no other count that could drift from it.
+
+Lock rule. ``lock`` guards every attribute here, and what `Record` says. It is held as
+`mysqlpool.pool.locks` tells, and not by ``with``. Nothing blocks while it is held: sessions are
+connected, checked and closed outside of it. It is reentrant, because the garbage collector or a
+signal handler may end a lease in the midst of a locked section of the same thread. ``busy`` tells
+them so. They then put the end off until the section is over (``returning``). A new lease cannot be
+put off, so it is refused.
+
+A signal handler may also raise in the midst of a section. So each step leaves a state that can be
+read. A record is first entered where it goes, then its state changes, and only then is it taken
+from where it was. An entry that does not fit the record's state is stale and is passed over. So is
+a request in the queue that has its record already. ``untidy`` has somebody put both in order
+(`straighten`).
+
+What is out is out for somebody: a lease's handle, or a `Closing`. The record refers to it weakly.
+Once it is gone the slot is lost and is taken back, whatever interrupted its owner.
+
+Finalizers (`alarm`) take no lock at all: two pools' finalizers could otherwise wait for each other,
+and in a forked child the lock may belong to a thread that does not exist.
+"""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import math
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from mysqlpool.errors import PoolError
+
+from .fullness import Fullness
+from .lease import Request
+from .locks import under
+from .record import CLOSING, GONE, IDLE, LEASED, Record
+from .report import Held
+from .tally import Tally
+from .threads import KnownThread
+
+__all__ = ["Closing", "Limits", "QueueFull", "Returned", "Slots"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SINCE = attrgetter("since")
+
+# A lease whose end was put off: its record, its serial, and why to discard it (None: put it back).
+Returned = tuple[Record, int, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The pool's numbers; ``inf`` where there is no bound. Times are seconds."""
+
+    keep: float
+    total: float
+    waiting: float
+    max_idle: float
+    min_idle: int
+    leak_after: float
+
+
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+class Closing:
+    """The order to close a record's session. If it is dropped before, the slot is taken back."""
+
+    record: Record
+    reason: str
+
+
+def locked(method: Callable[Concatenate[Slots, P], T]) -> Callable[Concatenate[Slots, P], T]:
+    """Hold the lock while ``method`` runs, and tell by ``busy``.
+
+    `take` and `put` are the hottest, and spell this out.
+    """
+
+    def alone(self: Slots, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            self.lock.acquire()
+            if self.busy:
+                raise self.reentered()
+            self.busy = True
+            try:
+                return method(self, *args, **kwargs)
+            except BaseException:
+                self.interrupted()
+                raise
+            finally:
+                self.busy = False
+        finally:
+            try:  # noqa: SIM105 - see mysqlpool.pool.locks
+                self.lock.release()
+            except RuntimeError:
+                pass
+
+    return functools.update_wrapper(alone, method)
+
+
+class Slots:
+    """The state of one pool. "Locked": the caller holds the lock and has set ``busy``."""
+
+    def __init__(self, limits: Limits, lifo: bool, make: Callable[[], Record]) -> None:
+        self.limits = limits
+        self.make = make
+        self.end = -1 if lifo else 0  # of ``idle``, where leases are taken from
+        self.overflows = limits.total > limits.keep
+        self.lock = threading.RLock()
+        self.busy = False
+        self.idle: deque[Record] = deque()  # the longest idle first
+        self.out: dict[Record, None] = {}  # the oldest lease first
+        self.waiters: deque[Request] = deque()  # the longest waiting first
+        self.generation = 0  # grows when all sessions opened so far are to go
+        self.serial = 0  # the number of leases granted, also of those that came to nothing
+        self.tally = Tally()
+        self.fullness = Fullness()
+        self.returning: deque[Returned] = deque()
+        self.untidy = False
+
+    def alarm(self) -> None:
+        """Have somebody tidy up. For finalizers: takes no lock, and may run at any moment."""
+        self.untidy = True
+        try:
+            waiter = self.waiters[0]
+        except IndexError:
+            return  # The next one who leases or returns will do it.
+        waiter.wake()
+
+    def interrupted(self) -> None:
+        """An exception came in the midst of a section: have its traces put in order, and soon."""
+        self.untidy = True
+        for waiter in tuple(self.waiters):
+            waiter.wake()
+
+    @staticmethod
+    def reentered() -> PoolError:
+        return PoolError(
+            "a signal handler or a finalizer asked for a lease while it interrupted the pool itself"
+        )
+
+    # Leasing
+
+    def take(self, request: Request) -> Record | None:
+        """Grant a record at once, or queue the request.
+
+        Returns None when it has to wait. Raises `QueueFull` when the queue may not grow.
+        """
+        try:
+            self.lock.acquire()
+            if self.busy:
+                raise self.reentered()
+            self.busy = True
+            try:
+                if not self.waiters:
+                    record = self.next_idle(request.prefer) if self.idle else None
+                    if record is None and self.has_room(request.since):
+                        record = self.make()
+                    if record is not None:
+                        self.lend(record, request, request.since)
+                        return record
+                self.enqueue(request)
+                return None
+            except BaseException:
+                self.interrupted()
+                raise
+            finally:
+                self.busy = False
+        finally:
+            try:  # noqa: SIM105 - see mysqlpool.pool.locks
+                self.lock.release()
+            except RuntimeError:
+                pass
+
+    def next_idle(self, prefer: Any = None) -> Record | None:
+        """The idle record to be leased next: the preferred session's if it is there. Locked."""
+        if prefer is not None:
+            for record in self.idle:
+                if record.dbapi_connection is prefer and record.state is IDLE:
+                    return record
+        while self.idle:
+            record = self.idle[self.end]
+            if record.state is IDLE:
+                return record
+            del self.idle[self.end]  # It is stale.
+        return None
+
+    def lend(self, record: Record, request: Request, now: float) -> None:
+        """Lease a record that is idle, or gone, or was returned just now. Locked."""
+        lease, before = request.lease, record.state
+        record.claim = weakref.ref(lease)
+        if before is LEASED:
+            del self.out[record]  # so that it becomes the youngest
+        self.out[record] = None
+        self.serial = serial = self.serial + 1
+        record.serial = lease.serial = serial
+        record.holder, record.where, record.since = request.thread, request.where, now
+        record.state = LEASED
+        # From here on it is the lease's. A waiter that is awake goes off with it at once.
+        lease.record = record
+        if before is IDLE:
+            if self.idle[self.end] is record:
+                del self.idle[self.end]
+            else:
+                self.idle.remove(record)
+
+    def enqueue(self, request: Request) -> None:
+        if len(self.waiters) >= self.limits.waiting:
+            self.tally.events["refused"] += 1
+            raise QueueFull
+        request.prepare()
+        self.tally.events["waits"] += 1
+        self.waiters.append(request)
+
+    def has_room(self, now: float) -> bool:
+        """Whether one more session may be opened, by the caller and now. Locked."""
+        return len(self.out) + len(self.idle) < self.limits.total and self.fullness.may_ask(now)
+
+    def serve(self, now: float) -> None:
+        """Serve waiters as long as there is something for them. Locked."""
+        while self.waiters:
+            waiter = self.waiters[0]
+            if waiter.lease.record is not None:  # It was served, and this place is stale.
+                waiter.wake()
+                self.waiters.popleft()
+                continue
+            record = self.next_idle()
+            if record is None and self.has_room(now):
+                record = self.make()
+            if record is None:
+                if self.fullness.refusals:  # It may have to wake for the next attempt now.
+                    waiter.wake()
+                return
+            self.hand(record, now)
+
+    def hand(self, record: Record, now: float) -> None:
+        """Lease a record to the longest waiter. Locked."""
+        waiter = self.waiters[0]
+        self.lend(record, waiter, now)
+        waiter.wake()
+        self.waiters.popleft()
+
+    def look_at(self) -> float:
+        """When a waiter has to ask a full server again, though nobody wakes it."""
+        if self.fullness.refusals and len(self.out) + len(self.idle) < self.limits.total:
+            return self.fullness.until
+        return math.inf
+
+    @locked
+    def withdraw(self, request: Request) -> bool:
+        """Take a request out of the queue; False if it was served before that."""
+        if request in self.waiters:
+            self.waiters.remove(request)
+        return request.lease.record is None
+
+    @locked
+    def swap(self, request: Request, empty: Record, now: float) -> Record | None:
+        """Exchange a lease's record without a session for an idle one, if there is any."""
+        record = self.next_idle()
+        if record is None:
+            return None
+        self.lend(record, request, now)
+        self.drop(empty)
+        self.tally.events["unserved"] += 1
+        self.serve(now)
+        return record
+
+    @locked
+    def back_off(self, request: Request, empty: Record, now: float) -> None:
+        """The server is full: give the slot back, and queue for a session or another attempt."""
+        request.prepare()
+        request.lease.record = None
+        self.drop(empty)
+        self.tally.events["unserved"] += 1
+        self.fullness.refused(now)
+        bisect.insort(self.waiters, request, key=SINCE)
+        for other in self.waiters:  # so that whoever is the first then wakes up for it
+            other.wake()
+        self.serve(now)
+
+    @locked
+    def connected(self, now: float, error: BaseException | None, *, full: bool = False) -> None:
+        """Count a connect. If it shows that the server is no longer full, serve waiters."""
+        self.tally.events["connects" if error is None else "connect_errors"] += 1
+        if not full and self.fullness.ended():
+            self.serve(now)
+
+    # Returning
+
+    def put(self, record: Record, serial: int, now: float) -> Closing | None:
+        """End a lease. Returns the order to close its session, if it is not fit.
+
+        Does nothing unless it is the record's present lease.
+        """
+        try:
+            self.lock.acquire()
+            if self.busy:
+                self.put_off(record, serial, None)
+                return None
+            if record.serial != serial or record.state is not LEASED:
+                return None
+            self.busy = True
+            try:
+                if now >= record.expires or record.generation != self.generation:
+                    return self.condemn(record, self.unfit(record, now) or "expired")
+                if self.waiters and self.serve_with(record, now):
+                    return None
+                if self.overflows and len(self.idle) >= self.limits.keep:
+                    return self.condemn(record, "overflow")
+                record.idle_since = now
+                self.idle.append(record)
+                record.state = IDLE
+                del self.out[record]
+                return None
+            except BaseException:
+                self.interrupted()
+                raise
+            finally:
+                self.busy = False
+        finally:
+            try:  # noqa: SIM105 - see mysqlpool.pool.locks
+                self.lock.release()
+            except RuntimeError:
+                pass
+
+    def serve_with(self, record: Record, now: float) -> bool:
+        """Hand a record that comes back to the longest waiter; False if none is without. Locked."""
+        while self.waiters:
+            if self.waiters[0].lease.record is None:
+                self.hand(record, now)
+                return True
+            self.waiters[0].wake()  # It was served, and this place is stale.
+            self.waiters.popleft()
+        return False
+
+    def unfit(self, record: Record, now: float) -> str | None:
+        """Why a record's session cannot be leased again, as far as can be told from here."""
+        if now >= record.expires:
+            return record.condemned or "expired"
+        return "disposed" if record.generation != self.generation else None
+
+    def claim(self, record: Record, serial: int, reason: str) -> Closing | None:
+        """End a lease whose session is to be closed; None if it had ended, or is put off."""
+        return under(self.lock, self._claim, record, serial, reason)
+
+    def _claim(self, record: Record, serial: int, reason: str) -> Closing | None:
+        if record.serial != serial or record.state is not LEASED:
+            return None
+        if self.busy:
+            self.put_off(record, serial, reason)
+            return None
+        return self.condemn(record, reason)
+
+    def condemn(self, record: Record, reason: str) -> Closing:
+        """Order that a record's session be closed. Locked."""
+        closing = Closing(record, reason)
+        record.claim = weakref.ref(closing)
+        self.out[record] = None
+        record.state = CLOSING
+        return closing
+
+    def put_off(self, record: Record, serial: int, reason: str | None) -> None:
+        """Leave the end of a lease for later: it interrupts a section of this thread."""
+        self.returning.append((record, serial, reason))
+        self.untidy = True
+
+    @locked
+    def free(self, record: Record, now: float) -> None:
+        """A slot ends: its session is closed."""
+        if record.state is CLOSING:
+            self.drop(record)
+        self.serve(now)
+
+    def drop(self, record: Record) -> None:
+        """Forget a record that has no session. Locked."""
+        record.state = GONE
+        self.out.pop(record, None)
+
+    def renew(self) -> None:
+        """Have all sessions opened so far closed. The idle ones go at the next tidying."""
+        under(self.lock, self._renew)
+
+    def _renew(self) -> None:
+        self.generation += 1
+        self.untidy = True
+
+    def straighten(self) -> None:
+        """Put what an interrupted section left where its state says that it belongs. Locked."""
+        for record in [record for record in self.out if record.state is IDLE]:
+            if record not in self.idle:
+                self.idle.append(record)
+            del self.out[record]
+        for record in [record for record in self.out if record.state is GONE]:
+            del self.out[record]
+        for record in [record for record in self.idle if record.state is not IDLE]:
+            self.idle.remove(record)
+
+    # Telling
+
+    @locked
+    def situation(self, now: float) -> tuple[list[Held], list[KnownThread], int]:
+        """All holders, all waiters, and the number of sessions in use."""
+        held = [self.held(record, now) for record in self.out if record.state is LEASED]
+        return held, [waiter.thread for waiter in self.waiters], len(self.out)
+
+    @staticmethod
+    def held(record: Record, now: float) -> Held:
+        serial, reason = record.pinned
+        pinned = reason if serial == record.serial else None
+        return Held(record.holder, now - record.since, record.where, pinned)
+
+    def count(self, name: str, kind: str = "events") -> None:
+        """Count an event, or one of another kind that the tally has."""
+        under(self.lock, self.tally.add, kind, name)
+
+    def pin(self, record: Record, serial: int, reason: str) -> None:
+        """Note, once a lease, why it cannot be ended before the release."""
+        if record.serial == serial and record.pinned[0] != serial:
+            record.pinned = serial, reason
+            self.count(reason, "pinned")
+
+    def figures(self) -> dict[str, Any]:
+        return under(self.lock, self._figures)
+
+    def _figures(self) -> dict[str, Any]:
+        return {
+            "in_use": len(self.out),
+            "idle": len(self.idle),
+            "waiting": len(self.waiters),
+            "leases": self.serial - self.tally.events["unserved"],
+            **self.tally.figures(),
+        }
+
+
+class QueueFull(Exception):
+    """There are as many waiters as there may be."""

@@ -1,0 +1,124 @@
+"""Threads as a pool knows them: which one asks, where it is in its code, and whether it is over."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import Any
+
+__all__ = ["KnownThread", "Threads", "Where", "own_frame"]
+
+# A code object and an offset into its bytecode. The line is looked up only when somebody asks:
+# at each lease that would cost more than the rest of the lease.
+Where = tuple[CodeType, int]
+
+# Frames of these packages never say what a thread is busy with.
+_PLUMBING = frozenset(
+    [
+        "MySQLdb",
+        "asgiref",
+        "concurrent",
+        "contextlib",
+        "django",
+        "mysqlpool",
+        "queue",
+        "sqlalchemy",
+        "threading",
+    ]
+)
+
+
+class KnownThread:
+    """A thread, as one pool knows it. Made at its first request, and lasts as long as the thread.
+
+    ``deadline`` is that of the thread's present request while it connects (monotonic seconds).
+    ``where`` is the place of its last request. ``proxied`` keeps the handle of the lease that it
+    took last by way of SQLAlchemy, which has no handle of ours.
+    """
+
+    __slots__ = ("deadline", "ended", "ident", "proxied", "thread", "where")
+
+    def __init__(self) -> None:
+        self.thread = threading.current_thread()
+        self.ident = threading.get_ident()
+        self.ended = False
+        self.deadline: float | None = None
+        self.where: Where | None = None
+        self.proxied: Any = None
+
+    def is_gone(self) -> bool:
+        """Whether a thread that is ending cannot use a session any more.
+
+        Finalizers of other thread-locals may run after the pool's own, and still use one. So the
+        thread must be over. Of one that threading did not start, only ``ended`` is known.
+        """
+        thread = self.thread
+        if not self.ended:
+            return False
+        return isinstance(thread, threading._DummyThread) or not thread.is_alive()
+
+
+class _Sentinel:
+    """Lives in a ``threading.local``, and so is destroyed when its thread ends.
+
+    Reference counting does that, with the garbage collector off too, and whoever started the
+    thread. An ident is no proof of life: the next thread may get the same one.
+    """
+
+    __slots__ = ("alarm", "known")
+
+    def __init__(self, known: KnownThread, alarm: weakref.WeakMethod[Callable[[], None]]) -> None:
+        self.known = known
+        self.alarm = alarm
+
+    def __del__(self) -> None:
+        self.known.ended = True
+        alarm = self.alarm()
+        if alarm is not None:
+            alarm()
+
+
+class Threads:
+    """The threads that have asked one pool for a lease. ``alarm`` is called when one of them ends.
+
+    It is kept weakly: else each thread would keep the pool for as long as it lives.
+    """
+
+    def __init__(self, alarm: Callable[[], None]) -> None:
+        self._alarm = weakref.WeakMethod(alarm)
+        self._here = threading.local()
+
+    def present(self) -> KnownThread:
+        """This thread."""
+        try:
+            known: KnownThread = self._here.known
+            return known
+        except AttributeError:
+            known = KnownThread()
+            self._here.sentinel = _Sentinel(known, self._alarm)
+            self._here.known = known
+            return known
+
+
+class _Plumbing(dict[str, bool]):
+    """Module name -> whether it belongs to plumbing; asked many times a lease, so a mere lookup."""
+
+    def __missing__(self, module: str) -> bool:
+        found = self[module] = module.partition(".")[0] in _PLUMBING
+        return found
+
+
+_is_plumbing = _Plumbing()
+
+
+def own_frame(frame: FrameType) -> FrameType:
+    """The innermost frame that is not plumbing; ``frame`` itself when there is none."""
+    inner: FrameType | None = frame
+    try:
+        while inner is not None and _is_plumbing[inner.f_globals["__name__"]]:
+            inner = inner.f_back
+    except KeyError:  # Code run by exec() with globals of its own: the application's.
+        pass
+    return frame if inner is None else inner

@@ -1,0 +1,1 @@
+"""A connection of the driver that knows its own state."""

@@ -1,0 +1,114 @@
+"""How to look at a socket that the driver owns, of which only the number is known.
+
+Systems differ here, and otherwise only in whether they have forks. Windows has no ``poll``. There
+a socket's number is not a file's either: what ``os`` has for files (``fstat``, ``dup``, ``read``)
+fails for it, or finds a file that has the same number. So what works is found out by trying it, and
+never by the system's name. ``select.select`` works everywhere, and so does a duplicate by
+``socket.dup``.
+"""
+
+import os
+import select
+import socket
+from collections.abc import Callable
+from stat import S_ISSOCK
+from typing import Any, Protocol
+
+_READABLE: int = getattr(select, "POLLIN", 0)  # there wherever poll() is
+
+Identity = tuple[Any, ...] | None
+Telling = Callable[[int], Identity]
+"""Gives the identity of what has this number now; None if that is no socket."""
+
+
+class Watch(Protocol):
+    """One socket, and whether it can be read."""
+
+    def poll(self, milliseconds: float, /) -> list[Any]:
+        """Wait until it can be read, or was closed; empty when it was neither in this time."""
+
+
+class SelectWatch:
+    """What a ``select.poll()`` of one socket does, by ``select.select``."""
+
+    def __init__(self, number: int) -> None:
+        self._numbers = [number]
+        # This raises ValueError for a number that this system's select() does not take: on Unix,
+        # 1024 and above. Better while the session is opened than in the middle of a lease.
+        select.select(self._numbers, (), (), 0)
+
+    def poll(self, milliseconds: float, /) -> list[Any]:
+        try:
+            return select.select(self._numbers, (), (), milliseconds / 1000)[0]
+        except OSError:  # It was closed on this side. A poll() reports this as an event, too.
+            return self._numbers
+
+
+def watch(number: int) -> Watch:
+    """Something to be kept with the socket, whose ``poll(0)`` costs one system call."""
+    if not hasattr(select, "poll"):
+        return SelectWatch(number)
+    poll: Any = select.poll()
+    poll.register(number, _READABLE)
+    watched: Watch = poll
+    return watched
+
+
+def way_to_tell(number: int) -> Telling:
+    """Choose how to find out later whether this open socket still has its number.
+
+    Where the system tells a socket's inode, that is certain, and costs one system call. Elsewhere
+    the addresses of both ends have to do, which cost a duplicate. No two connections have the same
+    ones while both are open. But a later connection to the same server is taken for this one, if it
+    was given the same number, and the same port on this side.
+    """
+    return inode if inode(number) else addresses
+
+
+def inode(number: int) -> Identity:
+    """What the system calls the open socket; None for no socket."""
+    try:
+        status = os.fstat(number)
+    except OSError:
+        return None
+    # Where fstat does not know sockets, this is a file that has the same number.
+    return (status.st_dev, status.st_ino) if S_ISSOCK(status.st_mode) else None
+
+
+def addresses(number: int) -> Identity:
+    """The addresses of both ends of a connection; None for a lost one, and for no socket."""
+    try:
+        with _duplicate(number) as looking:
+            return looking.family, looking.getsockname(), looking.getpeername()
+    except OSError:
+        return None
+
+
+def peek(number: int, size: int) -> bytes:
+    """Up to ``size`` bytes that can be read now, which stay there; none of a lost connection."""
+    try:
+        with _duplicate(number) as looking:
+            # MSG_DONTWAIT is not to be had everywhere.
+            if watch(looking.fileno()).poll(0):
+                return looking.recv(size, socket.MSG_PEEK)
+    except OSError:  # Reset, or closed on this side.
+        pass
+    return b""
+
+
+def _duplicate(number: int) -> socket.socket:
+    """A socket object of its own number.
+
+    A socket object closes its number when it is collected, which a signal handler that raises could
+    bring about. With the driver's own number that would close the driver's socket.
+    """
+    duplicate = socket.dup(number)
+    try:
+        made = socket.socket(fileno=duplicate)
+    except OSError:  # It is no socket.
+        socket.close(duplicate)
+        raise
+    if socket.getdefaulttimeout() is not None:
+        # Python made the duplicate non-blocking, and the driver's socket with it: they share that.
+        made.setblocking(True)
+    return made

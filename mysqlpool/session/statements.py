@@ -1,0 +1,243 @@
+"""What an SQL text does to the session that executes it, told from the text alone.
+
+A session may be put back into the pool when no statement left a trace in it. This module reads
+the text of a statement (or of several, separated by ``;``) and answers conservatively: what it
+does not recognise is taken to leave a trace. One regular expression decides for nearly every
+statement of an application; only the rest is looked at piece by piece.
+
+What it cannot see: a stored function, a trigger, a view over them or a loadable function may do
+anything. ``CALL`` counts as a trace; for the others there is ``reset="always"``.
+
+What it does not look for: ``LASTVAL()`` and ``PREVIOUS VALUE FOR`` of MariaDB's sequences, and an
+``UPDATE`` of several tables of which the performance schema's is not the first. To find them would
+cost every statement some time.
+
+Sources: the chapters "Lexical Structure" (or "Language Structure"), "SQL Statements" and
+"Functions" of the manuals of MySQL 8.4 and MariaDB 10.11; ProxySQL's list of the statements that
+disable multiplexing.
+"""
+
+import re
+from typing import NamedTuple
+
+
+class Effect(NamedTuple):
+    """What a text does to its session.
+
+    ``dirty`` names the verb or construct that leaves a trace, never a value; None when there is
+    none. ``transaction`` is True when a transaction may be open afterwards, False when none is,
+    and None when the text says nothing about it. ``reads`` names what the text asks about an
+    earlier statement, such as ``LAST_INSERT_ID``. That alone is no reason to discard a session.
+    """
+
+    dirty: str | None = None
+    transaction: bool | None = None
+    reads: str | None = None
+
+
+PLAIN = Effect()
+
+
+def _compile(pattern: str) -> re.Pattern[bytes]:
+    return re.compile(pattern.encode(), re.VERBOSE | re.IGNORECASE | re.DOTALL)
+
+
+# A version comment, /*! */ or /*M! */, is code and deliberately not among these. A "--" begins a
+# comment only before a blank or a control character.
+_COMMENT = r"(?: \#[^\n]*+ | --(?=[\x00-\x20]|\Z)[^\n]*+ | /\*(?!M?!)(?:[^*]++|\*(?!/))*+\*/ )"
+_BLANK = rf"(?: [\x00-\x20]++ | {_COMMENT} )"
+_GAP = rf"{_BLANK}++"
+_OPTIONAL = rf"{_BLANK}*+"
+_END = r"(?![\w$\x80-\xff])"  # of a word; an identifier without quotes may hold all of these
+
+# After these, only what is in _TRACE changes the session. EXPLAIN and ANALYZE may be followed by
+# another statement, but only by one that is in this list as well. An UPDATE in the performance
+# schema may switch the instruments of this session's thread off.
+_VERB = rf"""(?:
+    SELECT | INSERT | DELETE | REPLACE | WITH | VALUES | TABLE | LOAD | DO | KILL | HELP
+  | UPDATE (?! {_OPTIONAL} (?: (?: LOW_PRIORITY | IGNORE ) {_GAP} )*+ [`"]?+ PERFORMANCE_SCHEMA )
+  | SHOW (?! {_GAP} (?: WARNINGS | ERRORS | COUNT ) )
+  | EXPLAIN | DESCRIBE | DESC | ANALYZE | OPTIMIZE | CHECK | CHECKSUM | REPAIR | TRUNCATE
+  | SAVEPOINT | RELEASE {_GAP} SAVEPOINT | ROLLBACK {_GAP} (?: WORK {_GAP} )? TO
+  | CREATE {_GAP} (?: OR {_GAP} REPLACE {_GAP} )? (?: (?: UNIQUE | FULLTEXT | SPATIAL ) {_GAP} )?
+        (?: INDEX | VIEW | SEQUENCE | DATABASE | SCHEMA )
+  | ALTER {_GAP} (?: (?: ONLINE | IGNORE ) {_GAP} )*+ (?: TABLE | VIEW | SEQUENCE )
+  | DROP {_GAP} (?: TABLES? | INDEX | VIEW | SEQUENCE | PROCEDURE | FUNCTION | TRIGGER | EVENT )
+  | RENAME {_GAP} TABLES?
+) {_END}"""
+
+# MySQL's CREATE TABLE may end with START TRANSACTION, which is looked for in each of them.
+_MAKES_TABLE = rf"CREATE {_GAP} (?: OR {_GAP} REPLACE {_GAP} )? TABLE {_END}"
+
+# MariaDB's settings for one statement, which the server takes back itself: those that say how long
+# it may take and how it is executed. Others, such as sql_mode, may change how it is read.
+_NAME = r"""(?: max_statement_time | (?:innodb_)? lock_wait_timeout | optimizer_\w++
+  | (?:sort|join|read|read_rnd)_buffer_size | (?:tmp|max_heap)_table_size )"""
+_VALUE = r"(?: [\w.+-]++ | '[^'\\]*+' )"
+_SETTING = rf"{_NAME} {_OPTIONAL} = {_OPTIONAL} {_VALUE} {_OPTIONAL}"
+_SETTINGS = rf"{_SETTING} (?: , {_OPTIONAL} {_SETTING} )*+"
+_FOR_ONE = rf"(?: SET {_GAP} STATEMENT {_GAP} {_SETTINGS} FOR {_GAP} )?+"
+_START = rf"[\x00-\x20(]*+ (?: {_GAP} [\x00-\x20(]*+ )?+ {_FOR_ONE}"
+_QUICK_HEAD = rf"{_START} {_VERB}"
+_HEAD = rf"{_START} (?: {_VERB} | {_MAKES_TABLE} )"
+
+# What leaves something in the session from within an otherwise harmless statement: locks that
+# outlive a transaction, the count of all rows, the place in a log, the transaction that a new
+# table waits in. The name of a function may be quoted like any other.
+_TRACE = rf"""(?: GET_LOCK | SQL_CALC_FOUND_ROWS | AUDIT_LOG_READ | START {_GAP} TRANSACTION
+  | SERVICE_GET_(?:READ|WRITE)_LOCKS | VERSION_TOKENS_LOCK_(?:SHARED|EXCLUSIVE) ) (?![\w$])"""
+
+# What tells of an earlier statement. LAST_INSERT_ID with an argument does not.
+_READS = rf"""(?: LAST_INSERT_ID (?= [`"]?+ {_OPTIONAL} \( {_OPTIONAL} \) )
+  | (?: FOUND_ROWS | ROW_COUNT ) (?= [`"]?+ {_OPTIONAL} \( )
+  | @@ (?: (?:SESSION|LOCAL) {_OPTIONAL} \. {_OPTIONAL} )?+
+    (?: (?:LAST_)?INSERT_ID | IDENTITY | WARNING_COUNT | ERROR_COUNT | LAST_GTID ) ) (?![\w$])"""
+
+
+def _pieces(words: str, suspicious: str, string: str) -> str:
+    """What may be passed over in a statement: words, names in quotes, literals, comments.
+
+    What none of these matches is in doubt: ``@x``, a colon, a backslash outside of a literal, a
+    version comment, an unfinished literal. So are a backslash between double quotes and a square
+    bracket, which mean one thing or another by the SQL modes ANSI_QUOTES and MSSQL, and "--" before
+    a byte that is a blank in some character sets.
+    """
+    return rf"""(?: {words} | {string} | `(?!{suspicious})[^`]*+` | "(?!{suspicious})[^"\\]*+"
+      | {_COMMENT} | -(?!-[\x00-\x20\x7f-\xff]) | /(?!\*) )*+"""
+
+
+# Nearly all that is suspicious has an underscore, and few words outside of quotes have one.
+_SOON = (
+    "(?: LOCK | CALC_FOUND_ROWS | GET_ | TOKENS_LOCK | LOG_READ | INSERT_ID | ROWS | COUNT | GTID )"
+)
+_QUICK_WORDS = rf"""[^_@:'"`\#\-/;\\[]++ | _(?!{_SOON})
+  | @@(?! (?: SESSION \s*+ \. \s*+ | LOCAL \s*+ \. \s*+ )?+ IDENTITY )"""
+_QUICK_NAMES = "(?: GET_L | LAST_INS | SERVICE_GET | AUDIT_LOG | VERSION_TOK | FOUND_R | ROW_C )"
+
+_EXACT_WORDS = rf"""[^\w$@:'"`\#\-/;\\[]++ | (?!{_READS}|{_TRACE}) (?: [\w$]++ | @@ )"""
+_EXACT_NAMES = rf"(?:{_READS}|{_TRACE}) [`\"] {_OPTIONAL} \("
+
+_STOP = _compile(rf"""(?P<next> ; | \Z )
+  | [`"]?+ (?: (?P<trace>{_TRACE}) | (?P<reads>{_READS}) ) [`"]?+
+  | (?P<variable> @ ) | (?P<code> /\* )""")
+
+_DIAGNOSTICS = _compile(rf"GET {_GAP} (?: CURRENT {_GAP} )? DIAGNOSTICS {_END}")
+_WARNINGS = _compile(rf"SHOW {_GAP} (?: WARNINGS | ERRORS | COUNT ) {_END}")
+_BEGINS = rf"BEGIN (?: {_GAP} WORK )? | START {_GAP} TRANSACTION (?: [\s,]*+ \w++ )*+"
+_CHAIN = rf"{_GAP} AND {_GAP} (?: NO {_GAP} CHAIN | (?P<chains> CHAIN ) )"
+_ENDS = (
+    rf"(?: COMMIT | ROLLBACK ) (?: {_GAP} WORK )? (?: {_CHAIN} )? (?: {_GAP} NO {_GAP} RELEASE )?"
+)
+_TRANSACTION = _compile(rf"(?: (?P<begins>{_BEGINS}) | {_ENDS} ) {_OPTIONAL} (?= ; | \Z )")
+
+# The verbs worth naming as a reason. Others are not named, because text that is no SQL may be
+# anything.
+_DIRTY_VERB = _compile(rf"""(?: ALTER | BACKUP | BEGIN | BINLOG | CACHE | CALL | CHANGE | CLONE
+  | COMMIT | CREATE | DEALLOCATE | DROP | EXECUTE | FLUSH | GET | GRANT | HANDLER | IMPORT
+  | INSTALL | LOCK | PREPARE | PURGE | RENAME | RESET | RESIGNAL | RESTART | REVOKE | ROLLBACK
+  | SET | SHUTDOWN | SIGNAL | START | STOP | UNINSTALL | UNLOCK | UPDATE | USE | XA ) {_END}""")
+_BLANKS = _compile(_GAP)
+_LEADING = _compile(rf"(?: [\x00-\x20(;] | {_BLANK} )*+")
+_UNKNOWN = "a statement that was not recognised"
+USER_VARIABLE = "a user variable"
+
+# For reads_variable: literals, which it passes over; the list after INTO; and the rest.
+_LITERAL = _compile(r"""'(?: [^'\\]++ | \\. )*+' | "(?: [^"\\]++ | \\. )*+" """)
+_VARIABLE = r"@ (?: [\w.$]++ | `[^`]*+` )"
+_INTO = _compile(rf"INTO {_GAP} {_VARIABLE} (?: {_OPTIONAL} , {_OPTIONAL} {_VARIABLE} )*+")
+_READ = _compile(rf"(?<![@\w]) {_VARIABLE} {_OPTIONAL} (?! := )")
+
+
+class Classifier:
+    """Reads statements in a character set whose bytes below 128 are ASCII.
+
+    ``backslash_escapes`` is False for the SQL mode NO_BACKSLASH_ESCAPES.
+    """
+
+    def __init__(self, *, backslash_escapes: bool = True) -> None:
+        string = r"'(?: [^'\\]++ | \\. )*+'" if backslash_escapes else "'[^']*+'"
+        quick = _pieces(_QUICK_WORDS, _QUICK_NAMES, string)
+        self._plain = _compile(rf"(?: {_QUICK_HEAD} {quick} (?: ; {_OPTIONAL} | \Z ) )++ \Z")
+        self._head = _compile(_HEAD)
+        self._rest = _compile(_pieces(_EXACT_WORDS, _EXACT_NAMES, string))
+
+    def effect(self, sql: bytes) -> Effect:
+        """Tell what ``sql`` does to its session. It need not be valid SQL."""
+        if self._plain.match(sql):
+            return PLAIN
+        effect, position = self._one(sql, 0)
+        while position < len(sql) and not effect.dirty:
+            following, position = self._one(sql, position)
+            effect = _both(effect, following)
+        return effect
+
+    def _one(self, sql: bytes, start: int) -> tuple[Effect, int]:
+        """The effect of the statement at ``start``, and where the next one starts."""
+        start = _end(_LEADING, sql, start)
+        if start == len(sql):
+            return PLAIN, start
+        if match := _TRANSACTION.match(sql, start):
+            return Effect(transaction=bool(match["begins"] or match["chains"])), match.end()
+        if match := _WARNINGS.match(sql, start):
+            effect, position = self._walk(sql, match.end())
+            return effect._replace(reads=_name(match[0])), position
+        if match := _DIAGNOSTICS.match(sql, start):
+            return Effect(dirty="GET", reads=_name(match[0])), len(sql)
+        if match := self._head.match(sql, start):
+            return self._walk(sql, match.end())
+        verb = _DIRTY_VERB.match(sql, start)
+        return Effect(dirty=_name(verb[0]) if verb else _UNKNOWN), len(sql)
+
+    def _walk(self, sql: bytes, position: int) -> tuple[Effect, int]:
+        """The effect of what follows a harmless verb, and where the next statement starts."""
+        reads = None
+        while True:
+            match = _STOP.match(sql, _end(self._rest, sql, position))
+            if match is None:
+                return Effect(dirty=_UNKNOWN), len(sql)
+            position = match.end()
+            if match["next"] is not None:
+                return Effect(reads=reads), position
+            if not match["reads"]:
+                return Effect(dirty=_trace(match)), len(sql)
+            reads = _name(match["reads"])
+
+
+class AsciiClassifier(Classifier):
+    """Reads statements in a character set that puts ASCII bytes to another use as well.
+
+    Backslashes and bytes above 127 are in doubt.
+    """
+
+    def effect(self, sql: bytes) -> Effect:
+        if b"\\" in sql or not sql.isascii():
+            return Effect(dirty=_UNKNOWN)
+        return super().effect(sql)
+
+
+def _both(first: Effect, second: Effect) -> Effect:
+    """The effect of two statements of one text. The server stops at an error in the first."""
+    verbs = {first.transaction, second.transaction} - {None}
+    return Effect(second.dirty, True if verbs else None, first.reads or second.reads)
+
+
+def _trace(match: re.Match[bytes]) -> str:
+    if match["trace"]:
+        return _name(match["trace"])
+    return USER_VARIABLE if match["variable"] else "a version comment"
+
+
+def reads_variable(sql: bytes) -> bool:
+    """Whether a statement with user variables reads one, and does not only assign to them."""
+    return bool(_READ.search(_INTO.sub(b"", _LITERAL.sub(b"''", sql))))
+
+
+def _end(pattern: re.Pattern[bytes], sql: bytes, position: int) -> int:
+    match = pattern.match(sql, position)
+    return match.end() if match else position
+
+
+def _name(words: bytes) -> str:
+    """The words without what stands between them: a comment may hold a value."""
+    bare = _BLANKS.sub(b" ", words).decode("ascii", "replace")
+    return " ".join(re.findall("[A-Z_@]+", bare.upper()))

@@ -1,0 +1,124 @@
+"""README.rst, taken apart: its blocks and tables, and what the code of a section leaves behind."""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.helpers import ROOT
+
+TEXT = (ROOT / "README.rst").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of README.rst; ``kind`` is its language, or what else it is."""
+
+    section: str
+    line: int
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"line{self.line}"
+
+
+def blocks_of(text: str) -> Iterator[Block]:
+    """Yield whatever is shown as code, and every directive, in whatever way it was written."""
+    lines = text.splitlines()
+    section = ""
+    for number, line in enumerate(lines):
+        following = lines[number + 1] if number + 1 < len(lines) else ""
+        if line and len(following) >= len(line) and re.fullmatch("=+|-+|~+", following):
+            section = line
+        if kind := _kind(line.strip()):
+            yield Block(section, number + 1, kind, _body(lines, number))
+
+
+def _kind(line: str) -> str | None:
+    if match := re.match(r"\.\. ([\w-]+):: *(.*)", line):
+        return match[2] if match[1] == "code-block" else f"directive {match[1]}"
+    if line.endswith("::"):
+        return "literal block"
+    return "doctest" if line.startswith(">>>") else None
+
+
+def _body(lines: list[str], start: int) -> str:
+    indent = len(lines[start]) - len(lines[start].lstrip())
+    body = []
+    for line in lines[start + 1 :]:
+        if line.strip() and len(line) - len(line.lstrip()) <= indent:
+            break
+        body.append(line)
+    # As many lines as there are in the file before it, for the tracebacks.
+    return "\n" * (start + 1) + textwrap.dedent("\n".join(body))
+
+
+BLOCKS = list(blocks_of(TEXT))
+
+
+def is_settings(block: Block) -> bool:
+    """Whether a Python block does nothing but assign to names in capitals."""
+    targets: list[ast.expr] = []
+    for statement in ast.parse(block.text).body if block.kind == "python" else []:
+        if not isinstance(statement, ast.Assign):
+            return False
+        targets += statement.targets
+    return bool(targets) and all(ast.unparse(t).partition("[")[0].isupper() for t in targets)
+
+
+SETTINGS = [block for block in BLOCKS if is_settings(block)]
+
+CODE = [block for block in BLOCKS if block.kind == "python" and block not in SETTINGS]
+
+COMMANDS = [line for b in BLOCKS if b.kind == "sh" for line in b.text.splitlines() if line]
+
+
+def table(*headings: str) -> list[list[str]]:
+    """The rows of the table whose first columns have these headings."""
+    lines = TEXT.splitlines()
+    pattern = "  +".join(map(re.escape, headings)) + r"\b"
+    start = next(n for n, line in enumerate(lines) if re.match(pattern, line))
+    border = lines[start - 1]
+    assert re.fullmatch("=+(  =+)+", border), f"no table has the headings {headings}"
+    starts = [match.start() for match in re.finditer("=+", border)]
+    rows: list[list[str]] = []
+    for line in lines[start + 2 : lines.index(border, start + 2)]:
+        ends = [*starts[1:], len(line)]
+        cells = [line[a:b].strip() for a, b in zip(starts, ends, strict=True)]
+        if cells[0]:
+            rows.append(cells)
+        else:
+            rows[-1] = [f"{a} {b}".strip() for a, b in zip(rows[-1], cells, strict=True)]
+    return rows
+
+
+def code(cell: str) -> str:
+    match = re.fullmatch("``(.+)``", cell)
+    assert match, f"{cell!r} is not set as code"
+    return match[1]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the code of a section leaves: the texts of its rows, and a line that it prints."""
+
+    rows: tuple[str, ...] = ()
+    prints: str = ""
+
+
+RESULTS = {
+    "release_connections": Result(("one", "two")),
+    "released": Result(("paid",)),
+    "auto_close_db": Result(("async with", "decorated", "thread", "with")),
+    "PooledThreadPoolExecutor": Result(
+        ("asyncio", "one", "three", "two"), "['one', 'two', 'three']"
+    ),
+    "close_pool": Result(),
+    "stats": Result(prints="default 0 of 5 in use"),
+    "Forking": Result(("child",)),
+    "Sizing": Result(),
+}

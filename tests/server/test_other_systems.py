@@ -1,0 +1,31 @@
+"""Nothing at import or at a lease needs what Windows lacks: tests pass without those names."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.helpers import HANG, ROOT
+
+TESTS = [
+    "tests/unit",
+    *(f"tests/server/session/test_{name}.py" for name in ("session", "sockets", "tls")),
+]
+
+
+@pytest.mark.django_db(transaction=True, databases="__all__")  # made here, and used there
+def test_the_unit_tests_and_the_leases_pass_where_the_names_are_not_there(server: Any) -> None:
+    options = ["-q", "--reuse-db", "-p", "no:cacheprovider"]
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.other_system", *options, *TESTS],
+        cwd=ROOT,
+        env={**os.environ, **server.environ()},
+        capture_output=True,
+        text=True,
+        timeout=HANG * 10,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr

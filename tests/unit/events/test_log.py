@@ -1,0 +1,220 @@
+"""Events: what loggers get, how a line reads, and one file for many processes."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import logging.config
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mysqlpool.events import file as logfile
+from mysqlpool.events.log import JSONLinesFormatter, log_event
+from tests.helpers import ROOT, json_lines
+
+logger = logging.getLogger("mysqlpool.test")
+
+
+class TestEvents:
+    def test_an_event_is_an_ordinary_record_with_its_particulars(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.DEBUG, "mysqlpool"):
+            log_event(logger, logging.DEBUG, "session_opened", "default", session=123, why="a b")
+        [record] = caplog.records
+        assert record.getMessage() == "session opened: alias=default session=123 why=a b"
+        assert vars(record)["alias"] == "default"
+        assert vars(record)["event"] == "session_opened"
+        assert vars(record)["fields"] == {"session": 123, "why": "a b"}
+        assert (record.name, record.levelno) == ("mysqlpool.test", logging.DEBUG)
+
+    def test_an_event_needs_neither_alias_nor_fields(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        log_event(logger, logging.WARNING, "log_100%_full")
+        log_event(logger, logging.WARNING, "one_field", states={"a": 1})
+        first, second = caplog.records
+        assert first.getMessage() == "log 100% full"
+        assert second.getMessage() == "one field: states={'a': 1}"
+
+    def test_the_record_tells_the_line_that_logged(self, caplog: pytest.LogCaptureFixture) -> None:
+        log_event(logger, logging.WARNING, "here")
+        [record] = caplog.records
+        assert record.filename == "test_log.py"
+        assert record.funcName == "test_the_record_tells_the_line_that_logged"
+
+    @pytest.mark.parametrize("given", [True, ValueError("no")])
+    def test_an_exception_goes_along(self, caplog: pytest.LogCaptureFixture, given: Any) -> None:
+        try:
+            raise ValueError("no")
+        except ValueError:
+            log_event(logger, logging.WARNING, "failed", exc_info=given)
+        [record] = caplog.records
+        assert record.exc_info is not None
+        assert record.exc_info[0] is ValueError
+
+    def test_nothing_is_made_where_the_level_is_off(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*args: Any, **kwargs: Any) -> None:
+            raise AssertionError("a record was made")
+
+        monkeypatch.setattr(logger, "makeRecord", fail)
+        monkeypatch.setattr(logger, "findCaller", fail)
+        log_event(logger, logging.DEBUG, "quiet", "default", session=1)
+        with pytest.raises(AssertionError):
+            log_event(logger, logging.WARNING, "loud")
+
+
+class TestTheEventLogAndTheProjectsLogging:
+    def test_the_file_gets_what_the_projects_handlers_do_not(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        logfile.configure(tmp_path / "events.log")
+        log_event(logger, logging.DEBUG, "session_opened", "default", session=1)
+        log_event(logger, logging.WARNING, "trouble", "default")
+        assert [r.getMessage() for r in caplog.records] == ["trouble: alias=default"]
+        events = [line["event"] for line in json_lines(tmp_path / "events.log")]
+        assert events == ["session_opened", "trouble"]
+
+    def test_loggers_are_left_as_the_project_set_them(self, tmp_path: Path) -> None:
+        top = logging.getLogger("mysqlpool")
+        before = (top.level, top.propagate, list(top.handlers), logging.getLogger().level)
+        logfile.configure(tmp_path / "events.log")
+        assert (top.level, top.propagate, list(top.handlers), logging.getLogger().level) == before
+
+    def test_a_level_of_the_projects_logging_does_not_thin_out_the_file(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        logfile.configure(tmp_path / "events.log")
+        with caplog.at_level(logging.ERROR, "mysqlpool"):
+            log_event(logger, logging.WARNING, "trouble")
+        assert caplog.records == []
+        assert len(json_lines(tmp_path / "events.log")) == 1
+
+    def test_the_files_own_level_holds(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        logfile.configure({"filename": tmp_path / "events.log", "level": "WARNING"})
+        with caplog.at_level(logging.DEBUG, "mysqlpool"):
+            log_event(logger, logging.INFO, "detail")
+            log_event(logger, logging.WARNING, "trouble")
+        assert len(caplog.records) == 2
+        assert [line["event"] for line in json_lines(tmp_path / "events.log")] == ["trouble"]
+
+    def test_logging_disable_silences_the_file_too(self, tmp_path: Path) -> None:
+        logfile.configure(tmp_path / "events.log")
+        logging.disable(logging.WARNING)
+        try:
+            log_event(logger, logging.WARNING, "silent")
+        finally:
+            logging.disable(logging.NOTSET)
+        log_event(logger, logging.WARNING, "told")
+        assert [line["event"] for line in json_lines(tmp_path / "events.log")] == ["told"]
+
+    def test_a_later_dict_config_does_not_end_the_file(self, tmp_path: Path) -> None:
+        """Run in another process, because dictConfig closes the handlers of all others."""
+        code = (
+            "import logging, logging.config, sys\n"
+            "from mysqlpool.events import file as logfile, log as logs\n"
+            "logger = logging.getLogger('mysqlpool.test')\n"
+            "logfile.configure(sys.argv[1])\n"
+            "logs.log_event(logger, logging.DEBUG, 'before')\n"
+            "logging.config.dictConfig({'version': 1, 'loggers': {'mysqlpool': {'level': 40}}})\n"
+            "logs.log_event(logger, logging.DEBUG, 'after')\n"
+        )
+        path = tmp_path / "events.log"
+        subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, check=True, timeout=60)
+        assert [line["event"] for line in json_lines(path)] == ["before", "after"]
+
+    def test_a_file_that_cannot_be_written_any_more_stops_nobody(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        folder = tmp_path / "logs"
+        folder.mkdir()
+        logfile.configure(folder / "events.log")
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+        log_event(logger, logging.WARNING, "trouble")
+        assert "--- Logging error ---" in capsys.readouterr().err
+
+
+class TestJSONLines:
+    @pytest.fixture
+    def told(self) -> Iterator[Callable[[], dict[str, Any]]]:
+        """What a handler with the formatter wrote, on a logger of the test's own."""
+        handler = logging.StreamHandler(stream := io.StringIO())
+        handler.setFormatter(JSONLinesFormatter())
+        logger.addHandler(handler)
+
+        def line() -> dict[str, Any]:
+            text = stream.getvalue()
+            assert text.endswith("\n")
+            assert len(text.splitlines()) == 1
+            parsed: dict[str, Any] = json.loads(text, parse_constant=pytest.fail)
+            return parsed
+
+        yield line
+        logger.removeHandler(handler)
+
+    def test_a_line_tells_who_when_where_and_what(
+        self, told: Callable[[], dict[str, Any]], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        log_event(logger, logging.WARNING, "session_discarded", "default", session=7)
+        [record] = caplog.records
+        line = told()
+        stamp = line.pop("time")
+        assert stamp.endswith("+00:00")
+        assert len(stamp) == len("2025-01-31T12:00:00.000000+00:00")
+        assert line == {
+            "level": "WARNING",
+            "pid": os.getpid(),
+            "thread": threading.current_thread().name,
+            "logger": "mysqlpool.test",
+            "alias": "default",
+            "event": "session_discarded",
+            "fields": {"session": 7},
+            "message": record.getMessage(),
+        }
+
+    def test_an_exception_and_odd_characters_stay_on_one_line(
+        self, told: Callable[[], dict[str, Any]]
+    ) -> None:
+        odd = "a\nb\r\u2028\x85\ud800é"
+        try:
+            raise ValueError(odd)
+        except ValueError:
+            log_event(logger, logging.WARNING, "failed", text=odd, exc_info=True)
+        line = told()
+        assert line["fields"]["text"] == odd
+        assert "Traceback" in line["exception"]
+
+    def test_what_json_cannot_hold_is_written_as_its_repr(
+        self, told: Callable[[], dict[str, Any]]
+    ) -> None:
+        loop: list[Any] = []
+        loop.append(loop)
+        log_event(
+            logger, logging.WARNING, "odd", nan=float("nan"), keys={(1,): 2}, loop=loop, kind=int
+        )
+        assert told()["fields"] == {
+            "nan": "nan",
+            "keys": "{(1,): 2}",
+            "loop": "[[...]]",
+            "kind": "<class 'int'>",
+        }
+
+    def test_a_record_of_somebody_elses_is_told_too(
+        self, told: Callable[[], dict[str, Any]]
+    ) -> None:
+        logger.warning("plain %s", "words")
+        line = told()
+        assert line["message"] == "plain words"
+        assert (line["alias"], line["event"], line["fields"]) == (None, None, {})

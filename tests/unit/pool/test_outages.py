@@ -1,0 +1,117 @@
+"""A server that is slow, full, gone or refuses."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from mysqlpool.errors import PoolTimeout
+from tests.fake_driver import (
+    DriverError,
+    FakeClock,
+    FakeDriver,
+    assert_conserved,
+    fair_pool,
+    lease_and_return,
+    until,
+    waiting,
+)
+from tests.helpers import HANG
+
+
+def test_one_slow_connect_delays_nobody_else(
+    driver: FakeDriver, workers: ThreadPoolExecutor
+) -> None:
+    pool = fair_pool(driver, 2)
+    warm = pool.lease()
+    connecting, go = threading.Event(), threading.Event()
+
+    def slowly() -> None:
+        connecting.set()
+        go.wait(HANG)
+
+    driver.before["connect"] = slowly
+    slow = workers.submit(lease_and_return, pool)
+    assert connecting.wait(HANG)
+    warm.give_back()
+    for _ in range(10):
+        assert lease_and_return(pool) is warm.session
+    go.set()
+    slow.result(HANG)
+
+
+@pytest.mark.parametrize("number", [1040, 1203, 1226])
+def test_a_full_server_is_asked_again_until_the_timeout(
+    driver: FakeDriver, clock: FakeClock, number: int
+) -> None:
+    pool = fair_pool(driver, 1, timeout=10)
+    begun = clock.now
+    driver.faults["connect"] = [DriverError(number, "full") for _ in range(3)]
+    pool.lease().give_back()
+    assert 0.05 <= clock.now - begun <= 2
+    assert driver.attempts == 4
+    pool.dispose()
+    driver.limit = 0
+    with pytest.raises(PoolTimeout) as caught:
+        pool.lease()
+    assert caught.value.seconds == 10
+    assert isinstance(caught.value.__cause__, DriverError)
+    driver.limit = None
+    assert_conserved(pool, 1)
+
+
+def test_on_a_full_server_a_request_waits_for_one_of_our_own_sessions(
+    driver: FakeDriver, workers: ThreadPoolExecutor
+) -> None:
+    pool = fair_pool(driver, 5)
+    driver.limit = 1
+    held = pool.lease()
+    waiters = [workers.submit(lease_and_return, pool) for _ in range(4)]
+    until(lambda: waiting(pool) == 4)
+    held.give_back()
+    assert {waiter.result(HANG) for waiter in waiters} == {held.session}
+    driver.limit = None
+    until(lambda: time.monotonic() > pool.slots.fullness.until)
+    assert_conserved(pool, 5)
+
+
+def test_waiters_do_not_storm_a_full_server(
+    driver: FakeDriver, workers: ThreadPoolExecutor
+) -> None:
+    """One of them asks again at a time, at growing intervals."""
+    driver.limit = 0
+    pool = fair_pool(driver, 10, timeout=1.0)
+    requests = [workers.submit(lease_and_return, pool) for _ in range(16)]
+    for request in requests:
+        with pytest.raises(PoolTimeout):
+            request.result(HANG)
+    # At most 10 at the beginning, then after 0.025 s, 0.05 s, 0.1 s and so on, or longer.
+    assert driver.attempts <= 10 + 10
+    driver.limit = None
+    assert_conserved(pool, 10)
+
+
+@pytest.mark.parametrize("number", [1044, 1045, 1049, 1130, 2003])
+def test_other_connect_errors_fail_at_once(driver: FakeDriver, number: int) -> None:
+    pool = fair_pool(driver, 2)
+    driver.faults["connect"] = [DriverError(number, "no")]
+    with pytest.raises(DriverError):
+        pool.lease()
+    assert driver.attempts == 1
+    assert_conserved(pool, 2)
+
+
+def test_a_dead_idle_session_is_not_handed_out(driver: FakeDriver) -> None:
+    pool = fair_pool(driver, 3)
+    leases = [pool.lease() for _ in range(3)]
+    for lease in leases:
+        lease.give_back()
+    leases[2].session.alive = leases[1].session.alive = False
+    assert lease_and_return(pool) is leases[0].session
+    assert pool.figures()["discards"] == {"dead": 2}
+    leases[0].session.alive = False
+    assert lease_and_return(pool).alive
+    assert_conserved(pool, 3)

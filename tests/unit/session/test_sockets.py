@@ -1,0 +1,125 @@
+"""Looking at a socket, in both ways, without reading from it or waiting for it."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from mysqlpool.session import sockets
+from tests import other_system
+from tests.helpers import HANG
+
+WATCHES = [sockets.watch, sockets.SelectWatch]
+
+WAYS_TO_TELL = [sockets.inode, sockets.addresses]
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a TCP connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        ours = socket.create_connection(listening.getsockname())
+        theirs, _ = listening.accept()
+    with ours, theirs:
+        yield ours, theirs
+
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.mark.parametrize("watch", WATCHES)
+def test_a_socket_is_readable_when_there_is_something_or_it_was_closed(
+    pair: Pair, watch: Any
+) -> None:
+    ours, theirs = pair
+    watched = watch(ours.fileno())
+    assert not watched.poll(0)
+    assert not watched.poll(1)
+    theirs.sendall(b"x")
+    assert watched.poll(HANG * 1000)
+    ours.recv(1)
+    assert not watched.poll(0)
+    theirs.close()
+    assert watched.poll(HANG * 1000)
+    ours.close()
+    assert watched.poll(0)
+
+
+def test_a_number_that_select_does_not_take_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="out of range"):
+        sockets.SelectWatch(1 << 20)
+
+
+@pytest.mark.parametrize("tell", WAYS_TO_TELL)
+def test_a_socket_is_told_from_others_and_from_what_is_none(pair: Pair, tell: Any) -> None:
+    if other_system.is_hidden() and tell is sockets.inode:
+        assert tell(pair[0].fileno()) is None
+        return
+    ours, theirs = pair
+    identity = tell(ours.fileno())
+    assert identity is not None
+    assert tell(ours.fileno()) == identity
+    assert tell(theirs.fileno()) not in (identity, None)
+    number = ours.fileno()
+    ours.close()
+    assert tell(number) is None
+    reader, writer = os.pipe()
+    try:
+        assert tell(reader) is None
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_the_certain_way_is_taken_where_the_system_has_it(pair: Pair) -> None:
+    number = pair[0].fileno()
+    hidden = other_system.is_hidden()
+    assert sockets.way_to_tell(number) is (sockets.addresses if hidden else sockets.inode)
+    assert isinstance(sockets.watch(number), sockets.SelectWatch) is hidden
+    assert hasattr(select, "poll") is hasattr(os, "register_at_fork") is not hidden
+
+
+def test_what_was_looked_at_is_still_there_and_nothing_is_waited_for(pair: Pair) -> None:
+    ours, theirs = pair
+    assert sockets.peek(ours.fileno(), 2) == b""
+    theirs.sendall(b"abc")
+    assert sockets.watch(ours.fileno()).poll(HANG * 1000)
+    assert sockets.peek(ours.fileno(), 2) == b"ab"
+    assert ours.recv(3) == b"abc"
+    theirs.close()
+    assert sockets.watch(ours.fileno()).poll(HANG * 1000)
+    assert sockets.peek(ours.fileno(), 2) == b""
+
+
+def test_looking_leaves_no_duplicate_behind(pair: Pair) -> None:
+    reader, writer = os.pipe()
+    try:
+        free = _next_number()
+        for number in (pair[0].fileno(), reader):
+            sockets.addresses(number)
+            sockets.peek(number, 2)
+        assert _next_number() == free
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def _next_number() -> int:
+    with open(os.devnull) as file:
+        return file.fileno()
+
+
+def test_a_default_timeout_does_not_make_the_drivers_socket_non_blocking(pair: Pair) -> None:
+    ours, _ = pair
+    socket.setdefaulttimeout(HANG)
+    try:
+        sockets.addresses(ours.fileno())
+        sockets.peek(ours.fileno(), 2)
+    finally:
+        socket.setdefaulttimeout(None)
+    assert os.get_blocking(ours.fileno())

@@ -1,0 +1,147 @@
+"""What is refused at start, and what ``manage.py check`` warns of."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.checks import registry
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from pytest_django import Settings
+
+import mysqlpool
+from mysqlpool import checks
+from mysqlpool.apps import MySQLPoolConfig
+from mysqlpool.events import file as logfile
+from mysqlpool.events import log as logs
+
+OURS = "mysqlpool.backends.mysqlpool"
+SQLITE = "django.db.backends.sqlite3"
+
+
+@pytest.fixture
+def databases(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> dict[str, dict[str, Any]]:
+    """The aliases of the project, to be filled by the test. No connection is made."""
+    entries: dict[str, dict[str, Any]] = {}
+    monkeypatch.setitem(vars(connections), "settings", entries)
+    for name in ("MYSQLPOOL_BACKEND", "MYSQLPOOL_ARGUMENTS", "MYSQLPOOL_LOG"):
+        if hasattr(settings, name):
+            delattr(settings, name)
+    return entries
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[MySQLPoolConfig]:
+    monkeypatch.setattr(registry.registry, "registered_checks", set())
+    previous = logs.set_event_log(None)
+    yield MySQLPoolConfig("mysqlpool", mysqlpool)
+    logfile.configure(None)
+    logs.set_event_log(previous)
+
+
+def entry(pool: Any = True, engine: str = OURS) -> dict[str, Any]:
+    return {"ENGINE": engine, "OPTIONS": {"pool": pool}}
+
+
+def test_a_bad_setting_is_refused_at_start(app: MySQLPoolConfig, databases: dict[str, Any]) -> None:
+    databases["default"] = entry({"pool_size": 0})
+    with pytest.raises(ImproperlyConfigured, match=r"'default'.*'pool_size'.*positive integer"):
+        app.ready()
+
+
+def test_the_refusal_at_start_tells_of_every_alias_and_of_a_global_fault_once(
+    databases: dict[str, Any], settings: Settings
+) -> None:
+    databases["default"] = entry({"timeout": -1})
+    databases["other"] = entry({"pool_sise": 5})
+    with pytest.raises(ImproperlyConfigured) as caught:
+        checks.validate_pool_settings()
+    first, second = str(caught.value).splitlines()
+    assert "DATABASES['default']" in first
+    assert "DATABASES['other']" in second
+    settings.MYSQLPOOL_ARGUMENTS = 5
+    with pytest.raises(ImproperlyConfigured) as caught:
+        checks.validate_pool_settings()
+    assert str(caught.value) == "MYSQLPOOL_ARGUMENTS must be a dict, not 5"
+
+
+def test_the_pool_of_another_engine_is_not_ours_to_judge(databases: dict[str, Any]) -> None:
+    databases["default"] = entry({"min_size": 2}, engine="django.db.backends.postgresql")
+    databases["gone"] = entry("no", engine="no_such_package.backend")
+    checks.validate_pool_settings()
+
+
+def test_an_engine_that_inherits_from_ours_is_judged(
+    databases: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = type("DatabaseWrapper", (), {"__module__": "mysqlpool.backends.mysqlpool.base"})
+    base = types.ModuleType("inherited.base")
+    vars(base)["DatabaseWrapper"] = type("DatabaseWrapper", (ours,), {})
+    monkeypatch.setitem(sys.modules, "inherited", types.ModuleType("inherited"))
+    monkeypatch.setitem(sys.modules, "inherited.base", base)
+    databases["default"] = entry("no", engine="inherited")
+    with pytest.raises(ImproperlyConfigured, match="must be True, False or a dict"):
+        checks.validate_pool_settings()
+
+
+def test_the_module_by_which_an_inherited_engine_is_known_is_the_backends() -> None:
+    from mysqlpool.backends.mysqlpool.base import DatabaseWrapper
+
+    assert DatabaseWrapper.__module__ == checks.BACKEND_MODULE
+
+
+def test_a_project_in_order_gets_no_warning(
+    app: MySQLPoolConfig, databases: dict[str, Any], settings: Settings
+) -> None:
+    databases["default"] = entry({"pool_size": 5})
+    settings.MYSQLPOOL_ARGUMENTS = {"timeout": 5}
+    app.ready()
+    assert registry.registry.run_checks() == []
+
+
+def test_global_settings_that_no_database_reads_are_told(
+    app: MySQLPoolConfig, databases: dict[str, Any], settings: Settings
+) -> None:
+    """As after an upgrade from django-mysqlpool that forgot the engine's new name."""
+    databases["default"] = entry(engine=SQLITE)
+    settings.MYSQLPOOL_ARGUMENTS = {"pool_size": 5}
+    app.ready()
+    [warning] = registry.registry.run_checks()
+    assert warning.id == "mysqlpool.W001"
+    assert warning.msg == "MYSQLPOOL_ARGUMENTS is set, but no database uses mysqlpool."
+    assert "'ENGINE': 'mysqlpool.backends.mysqlpool'" in str(warning.hint)
+
+
+@pytest.mark.parametrize("name", ["StaticPool", "SingletonThreadPool"])
+def test_a_class_that_is_not_for_threads_is_told(
+    app: MySQLPoolConfig, databases: dict[str, Any], name: str
+) -> None:
+    databases["default"] = entry({"class": "QueuePool"})
+    databases["other"] = entry({"class": name})
+    app.ready()
+    [warning] = registry.registry.run_checks()
+    assert warning.id == "mysqlpool.W002"
+    assert "'other'" in warning.msg
+    assert name in warning.msg
+
+
+def test_the_app_opens_the_event_log(
+    app: MySQLPoolConfig, databases: dict[str, Any], settings: Settings, tmp_path: Path
+) -> None:
+    settings.MYSQLPOOL_LOG = tmp_path / "events.log"
+    app.ready()
+    logs.log_event(logging.getLogger("mysqlpool.test"), logging.DEBUG, "told", "default")
+    assert '"event": "told"' in (tmp_path / "events.log").read_text()
+
+
+def test_without_the_setting_there_is_no_event_log(
+    app: MySQLPoolConfig, databases: dict[str, Any]
+) -> None:
+    app.ready()
+    assert logs.event_log() is None

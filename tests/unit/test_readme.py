@@ -1,0 +1,246 @@
+"""README.rst is true: its blocks are all known, and its tables are compared with the code."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import json
+import logging
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import demo
+import pytest
+from django.core.management import get_commands, load_command_class
+from django.test import override_settings
+from django.utils.module_loading import import_string
+from sqlalchemy.pool import AssertionPool
+
+import mysqlpool
+from mysqlpool import PoolStats
+from mysqlpool.conf.rules import LOG_RULES, RULES, SESSION_DEFAULTS
+from mysqlpool.conf.settings import DEFAULT_POOL_CLASS, POOL_CLASSES, _keywords, parse_pool_settings
+from mysqlpool.events import file as logfile
+from mysqlpool.events.log import JSONLinesFormatter, log_event
+from mysqlpool.session.statements import Classifier
+from tests.helpers import ROOT
+from tests.readme import (
+    BLOCKS,
+    CODE,
+    COMMANDS,
+    RESULTS,
+    TEXT,
+    blocks_of,
+    code,
+    table,
+)
+
+# Blocks
+
+
+def test_no_block_is_overlooked() -> None:
+    assert {block.kind for block in BLOCKS} == {"python", "sh", "json"}
+    assert len(BLOCKS) == TEXT.count("::\n\n ") + len(re.findall(r"^\s*\.\. [\w-]+::", TEXT, re.M))
+    assert {block.section for block in CODE} == RESULTS.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("So::\n\n    x = 1\n", ["literal block"]),
+        ("- So:\n\n  .. code-block:: ruby\n\n     x\n", ["ruby"]),
+        (".. code:: python\n\n   x\n", ["directive code"]),
+        (">>> x\n1\n", ["doctest"]),
+        ("x::y and ``a::``\n", []),
+    ],
+)
+def test_a_block_of_any_other_kind_is_seen_too(text: str, kinds: list[str]) -> None:
+    assert [block.kind for block in blocks_of(text)] == kinds
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_exists_and_knows_its_arguments(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    match [word for word in shlex.split(command) if word != "sudo"]:
+        case ["scripts/demo", *arguments]:
+            assert os.access(ROOT / "scripts" / "demo", os.X_OK)
+            monkeypatch.setattr(sys, "argv", ["demo.py", *arguments])
+            demo.parse_arguments()
+        case [script, *_] if script.startswith("scripts/"):
+            assert os.access(ROOT / script, os.X_OK)
+        case ["pip", "install", *what]:
+            assert what[0] == "." or (what[0] == "-e" and extra(what[1]) in extras())
+        case ["apt-get", "install", *packages]:
+            assert set(packages) <= set((ROOT / "scripts" / "install").read_text().split())
+        case ["python", "example/manage.py", name, *arguments]:
+            assert (ROOT / "example" / "manage.py").is_file()
+            load_command_class(get_commands()[name], name).create_parser("", name).parse_args(
+                arguments
+            )
+        case _:
+            pytest.fail(f"nobody knows how to test {command!r}")
+
+
+def extra(requirement: str) -> str:
+    match = re.fullmatch(r"\.\[(\w+)\]", requirement)
+    assert match, f"{requirement!r} is not this project with an extra"
+    return match[1]
+
+
+def extras() -> list[str]:
+    return re.findall(r'^        "(\w+)": ', (ROOT / "setup.py").read_text(), re.M)
+
+
+def test_the_line_of_the_event_log_is_one_that_is_written(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (block,) = (block for block in BLOCKS if block.kind == "json")
+    shown = json.loads(block.text)
+    logger, level = logging.getLogger(shown["logger"]), getattr(logging, shown["level"])
+    with caplog.at_level(level, logger.name):
+        log_event(logger, level, shown["event"], shown["alias"], **shown["fields"])
+    written = json.loads(JSONLinesFormatter().format(caplog.records[-1]))
+    assert list(written) == list(shown)
+    assert re.sub(r"\d", "0", written["time"]) == re.sub(r"\d", "0", shown["time"])
+    for own in ("time", "pid", "thread"):
+        written[own] = shown[own]
+    assert written == shown
+
+
+# Tables
+
+
+LETTERS = {
+    "F": "FairQueuePool",
+    "Q": "QueuePool",
+    "N": "NullPool",
+    "T": "StaticPool",
+    "S": "SingletonThreadPool",
+    "A": "AssertionPool",
+}
+KEYWORDS = {name: _keywords(import_string(path)) for name, path in POOL_CLASSES.items()}
+CONFIGURATION = {code(row[0]): row[1:] for row in table("Key", "Classes")}
+
+
+def test_the_configuration_table_has_every_key_and_no_other() -> None:
+    assert CONFIGURATION.keys() == {"class", *SESSION_DEFAULTS}.union(*KEYWORDS.values())
+    assert KEYWORDS.keys() == set(LETTERS.values())
+
+
+@pytest.mark.parametrize("key", CONFIGURATION)
+def test_a_key_has_the_classes_the_default_and_the_unit_of_the_table(key: str) -> None:
+    classes, default, unit, _ = CONFIGURATION[key]
+    known = [letter for letter, name in LETTERS.items() if key in KEYWORDS[name]]
+    if key == "class" or key in SESSION_DEFAULTS:
+        known = list(LETTERS)
+    assert classes == ("all" if len(known) == len(LETTERS) else " ".join(known))
+    if key == "logging_name":
+        assert default == "the alias"
+    else:
+        assert ast.literal_eval(code(default)) == default_of(key)
+    if key in RULES:
+        rule = RULES[key].text
+        assert (unit == "seconds") == ("seconds" in rule)
+        assert (unit in ("sessions", "waiters")) == ("integer" in rule)
+
+
+def default_of(key: str) -> Any:
+    if key == "class":
+        return DEFAULT_POOL_CLASS
+    if key == "store_traceback":  # Which is in no signature.
+        return AssertionPool(object)._store_traceback
+    with override_settings(MYSQLPOOL_ARGUMENTS={}):
+        parsed = parse_pool_settings("default", {})
+    known = {**parsed.arguments, **{name: getattr(parsed, name) for name in SESSION_DEFAULTS}}
+    value = known[key] if key in known else in_signature(parsed.pool_class, key)
+    # For SQLAlchemy None is the same as False here.
+    return False if (key, value) == ("echo", None) else RULES[key].convert(value)
+
+
+def in_signature(pool_class: type, key: str) -> Any:
+    for base in pool_class.__mro__:
+        parameters = inspect.signature(vars(base).get("__init__", object)).parameters
+        if key in parameters:
+            return parameters[key].default
+    raise AssertionError(f"{pool_class.__name__} does not know {key!r}")
+
+
+def test_the_table_of_classes_has_each_class() -> None:
+    assert [code(row[0]) for row in table("``class``", "What")] == list(POOL_CLASSES)
+
+
+def test_the_table_of_statistics_has_each_attribute() -> None:
+    fields = [field.name for field in dataclasses.fields(PoolStats)]
+    assert [code(row[0]) for row in table("Attribute", "Meaning")] == fields
+
+
+def test_the_table_of_the_event_log_has_each_key_and_its_default() -> None:
+    rows = {code(row[0]): row[1] for row in table("Key", "Default")}
+    defaults = {key: ast.literal_eval(code(cell)) for key, cell in rows.items() if cell}
+    assert defaults == logfile.DEFAULTS
+    assert rows.keys() == LOG_RULES.keys()
+
+
+def test_the_table_of_events_has_each_event_that_is_logged_and_its_logger() -> None:
+    rows = {(code(row[0]), code(row[1])) for row in table("Event", "Logger")}
+    assert rows == set(logged_events())
+    (block,) = (block for block in BLOCKS if block.kind == "json")
+    shown = json.loads(block.text)
+    assert (shown["event"], shown["logger"]) in rows
+
+
+def logged_events() -> Iterator[tuple[str, str]]:
+    """The names of events in the library's source, and of the loggers that they go to."""
+    for path in (ROOT / "mysqlpool").rglob("*.py"):
+        calls = [
+            node
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Call)
+        ]
+        loggers = [call.args[0] for call in calls if ast.unparse(call.func) == "logging.getLogger"]
+        for call in calls:
+            if ast.unparse(call.func).endswith(("log_event", "_warn")):
+                (logger,) = map(ast.literal_eval, loggers)
+                names = [a.value for a in call.args if isinstance(a, ast.Constant)]
+                yield from ((name, logger) for name in names if isinstance(name, str))
+
+
+@pytest.mark.parametrize(("statement", "state"), table("Statement", "Session"))
+def test_a_statement_leaves_the_session_as_the_table_tells(statement: str, state: str) -> None:
+    effect = Classifier().effect(code(statement).encode())
+    found = "dirty" if effect.dirty else "in transaction" if effect.transaction else "clean"
+    assert found == state
+
+
+# Words
+
+
+def test_the_versions_are_those_of_the_metadata() -> None:
+    setup = (ROOT / "setup.py").read_text(encoding="utf-8")
+    python = re.findall(r"Python :: (3\.\d+)", setup)
+    *django, last = re.findall(r"Django :: (\d\.\d)", setup)
+    (mysqlclient,) = re.findall(r"mysqlclient>=([\d.]+)", setup)
+    words = " ".join(TEXT.split())
+    assert f"Python {python[0]} to {python[-1]}, Django {', '.join(django)} or {last}" in words
+    assert f"mysqlclient {mysqlclient} or newer" in words
+    assert set(re.findall(r"mysqlpool[ =]+(\d+\.[\d.]+\d)", words)) <= {mysqlpool.__version__}
+
+
+def test_every_path_that_is_named_exists() -> None:
+    named = set(re.findall(r"``((?:example|scripts|tests|mysqlpool)/[\w/.]*)``", TEXT))
+    named |= set(re.findall(r"``(\w+\.rst)``", TEXT))
+    assert named, "the README names no path"
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_every_name_of_the_package_exists() -> None:
+    for name in mysqlpool.__all__:
+        assert name in TEXT or name == "PoolStats"
+    for dotted in re.findall(r"``(mysqlpool\.(?:errors|middleware)\.\w+)``", TEXT):
+        import_string(dotted)
