@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cProfile
 import json
+import logging
 import os
 import pstats
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from django.db import connections
 
@@ -83,6 +85,21 @@ def error_of(function: Callable[[], Any]) -> BaseException | None:
     except BaseException as error:
         return error
     return None
+
+
+@contextmanager
+def without_logging() -> Iterator[None]:
+    """No log at all, for a test whose signal handler raises at any moment.
+
+    The standard library's lock of all loggers is not safe against that: a handler that raises while
+    ``Logger.isEnabledFor`` fills its cache leaves it taken, and every thread that logs hangs.
+    """
+
+    def is_enabled_for(logger: logging.Logger, level: int) -> bool:
+        return False
+
+    with mock.patch.object(logging.Logger, "isEnabledFor", is_enabled_for):
+        yield
 
 
 class Result:

@@ -7,7 +7,6 @@ they hit the main thread wherever it is: in the pool, in the driver, in Django.
 
 from __future__ import annotations
 
-import logging
 import random
 import signal
 import sys
@@ -21,7 +20,7 @@ from django.db import DatabaseError, connections, transaction
 
 from mysqlpool import close_pool, release_connections, stats
 from mysqlpool.errors import PoolTimeout
-from tests.helpers import STRESS_SECONDS, run_threads, session_id
+from tests.helpers import STRESS_SECONDS, run_threads, session_id, without_logging
 from tests.rows.models import Row
 
 pytestmark = [
@@ -41,10 +40,9 @@ def alarms() -> Iterator[None]:
 
     handler, hook = signal.signal(signal.SIGALRM, raise_alarm), sys.unraisablehook
     sys.unraisablehook = lambda unraisable: None  # A finalizer may be hit, too.
-    logging.disable(logging.ERROR)
-    yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    logging.disable(logging.NOTSET)
+    with without_logging():
+        yield
+        signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, handler)
     sys.unraisablehook = hook
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import random
 import signal
 import sys
@@ -20,7 +19,7 @@ import pytest
 from mysqlpool.errors import PoolError
 from mysqlpool.pool import FairQueuePool, Lease
 from tests.fake_driver import DriverError, FakeDriver, assert_conserved
-from tests.helpers import HANG, STRESS_SECONDS
+from tests.helpers import HANG, STRESS_SECONDS, without_logging
 
 LIMIT = 4
 
@@ -31,9 +30,8 @@ def restless() -> Iterator[None]:
     sys.setswitchinterval(1e-6)
     # A log record of a failed close, kept by pytest, has a traceback that keeps frames and with
     # them handles that are meant to be lost here.
-    logging.disable(logging.ERROR)
-    yield
-    logging.disable(logging.NOTSET)
+    with without_logging():
+        yield
     sys.setswitchinterval(before)
 
 
