@@ -70,7 +70,7 @@ class Result:
 def start_counting(observer: Observer) -> None:
     """Begin with no session but the observer's, as soon as the server has closed the others."""
     observer.until(lambda: observer.status("Threads_connected") == [1])
-    observer.query("FLUSH STATUS")
+    observer.reset_peak()
 
 
 def peak(observer: Observer) -> int:

@@ -56,6 +56,18 @@ class Observer:
         rows = dict(self.query("SHOW GLOBAL STATUS"))
         return [int(rows[name]) for name in names]
 
+    def reset_peak(self) -> int:
+        """Let Max_used_connections begin anew; the number of sessions that there are now."""
+        self.query("FLUSH STATUS")
+        peak, now = self.status("Max_used_connections", "Threads_connected")
+        if peak > now:
+            # In MariaDB 11.5 and newer that is about the session's own counters, unless old_mode
+            # says otherwise: https://jira.mariadb.org/browse/MDEV-33145
+            self.query("FLUSH GLOBAL STATUS")
+            peak, now = self.status("Max_used_connections", "Threads_connected")
+        assert peak <= now, "the server has not begun to count Max_used_connections anew"
+        return now
+
     def kill(self, session: int) -> None:
         self.query(f"KILL {session:d}")
         self.until(lambda: session not in self.sessions())
