@@ -39,8 +39,20 @@ def forwarded_signals(send: Callable[[int], None]) -> Iterator[None]:
 def run(command: Sequence[str], flavour: str | None) -> int:
     """Run the command against the server; its exit code, or 128 + N when signal N ended it."""
     with server_from_environment_or_private(flavour) as server:
-        process = subprocess.Popen(command, env={**os.environ, **server.environ()})
-        with forwarded_signals(process.send_signal):
+        process: subprocess.Popen[bytes] | None = None
+        early: list[int] = []
+
+        def send(number: int) -> None:
+            if process is None:
+                early.append(number)
+            else:
+                process.send_signal(number)
+
+        # Before the command begins, whose first word may make somebody send us a signal.
+        with forwarded_signals(send):
+            process = subprocess.Popen(command, env={**os.environ, **server.environ()})
+            for number in early:
+                process.send_signal(number)
             code = process.wait()
     return code if code >= 0 else 128 - code
 
