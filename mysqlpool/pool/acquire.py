@@ -174,7 +174,7 @@ class Acquisition(Request):
         slots, lease = self.terms.slots, self.lease
         if lease.record is None:
             slots.withdraw(self)
-        record, lease.record = lease.record, None
+        record = lease.record
         if record is None:
             return
         slots.count("unserved")
@@ -182,3 +182,4 @@ class Acquisition(Request):
             self.terms.ending.put(record, lease.serial)
         else:
             self.terms.ending.rescue(record, lease.serial)
+        lease.record = None  # The last: a lease that does not point at its record is a lost one.

@@ -60,6 +60,7 @@ class Record(_ConnectionRecord):
         "idle_since",
         "leaked",  # the serial of the lease that was reported as a leak
         "pinned",  # the serial of a lease that had to stay with its holder, and why
+        "returning",  # SQLAlchemy checks it in just now, and its listeners may use the session
         "serial",  # of its present or last lease
         "since",  # when that lease began
         "state",
@@ -79,6 +80,7 @@ class Record(_ConnectionRecord):
         self.expires = math.inf
         self.since = self.idle_since = 0.0
         self.condemned: str | None = None
+        self.returning = False
         self.pinned: tuple[int, str | None] = (0, None)
 
     def renew(self, generation: int, expires: float) -> None:
@@ -95,8 +97,10 @@ class Record(_ConnectionRecord):
 
         Where SQLAlchemy made a proxy, its finalizer brings the slot back.
         """
+        if self.returning or self.fairy_ref is not None:
+            return False
         claimant: Any = self.claim() if self.claim is not None else None
-        return self.fairy_ref is None and (claimant is None or claimant.record is not self)
+        return claimant is None or claimant.record is not self
 
     def invalidate(self, e: BaseException | None = None, soft: bool = False) -> None:
         """As SQLAlchemy does it. What was invalidated softly is closed when it comes back.
@@ -129,12 +133,14 @@ class Record(_ConnectionRecord):
             if self.home.pool.dispatch.checkin:
                 self.home.pool.dispatch.checkin(None, self)
             return
-        serial = self.serial
+        serial, self.returning = self.serial, True
         try:
             super().checkin(_fairy_was_created)
         except BaseException:
             self.home.rescue(self, serial)
             raise
+        finally:
+            self.returning = False
 
     def _checkin_failed(self, err: BaseException, _fairy_was_created: bool = True) -> None:
         serial = self.serial

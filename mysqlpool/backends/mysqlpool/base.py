@@ -83,6 +83,8 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         was outside of a transaction.  So it is called for a wrapper's first lease, for a new
         session, and where receivers of ``connection_created`` listen; else the lease is enough.
         """
+        if self.tenure.lease is not None:  # Called by hand: that is a new connection in Django.
+            self.tenure.abandon("connected anew")
         if self._needs_no_set_up():
             self._begin(self._take_lease(self._params))
         else:
@@ -141,7 +143,7 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         try:
             yield set_up
         except BaseException:
-            self.tenure.abandon()
+            self.tenure.abandon("set-up failed")
             raise
         finally:
             self.tenure.set_up = None
@@ -172,7 +174,7 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         kind = TENURES[mode]
         if type(self.tenure) is not kind:
             before, self.tenure = self.tenure, kind(self)
-            self.tenure.set_up = before.set_up
+            self.tenure.set_up, self.tenure.opening = before.set_up, before.opening
 
     def _pool(self, params: dict[str, Any]) -> AliasPool:
         alias, identity = self.alias, self._params_identity
@@ -224,7 +226,7 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
                 self._resume()
             return super()._cursor(name)  # type: ignore[misc]
         finally:
-            tenure.opening = opening
+            self.tenure.opening = opening
 
     def _resume(self) -> None:
         """Lease again after a rest: what ensure_connection() does, in fewer steps."""
@@ -271,7 +273,12 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
 
     def close(self) -> None:
         """Django's. A tenure that rests ends, too."""
-        super().close()
+        try:
+            super().close()
+        except BaseException:
+            if self.connection is None:  # Interrupted before the lease was ended, perhaps.
+                self.tenure.abandon("interrupted")
+            raise
         if self.tenure.standing is RESTING:
             self._remember_how_left()
             self.tenure.end()

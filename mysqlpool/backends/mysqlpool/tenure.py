@@ -103,12 +103,12 @@ class Tenure:
         else:
             lease.discard(reason)
 
-    def abandon(self) -> None:
-        """Discard the session of a lease whose set-up failed."""
+    def abandon(self, reason: str) -> None:
+        """Discard the session of a lease, if there is one, without asking what state it is in."""
         lease, self.lease, self.wrapper.connection = self.lease, None, None
         self.standing = CLOSED
         if lease is not None:
-            lease.discard("set-up failed")
+            lease.discard(reason)
 
     def forget(self) -> None:
         """In a forked child: the lease and its session are the parent's."""
@@ -128,9 +128,9 @@ class TransactionTenure(Tenure):
         self.strays: deque[Lease | None] = deque()
         """The leases of cursors that another thread's garbage collector found."""
 
-    def end(self) -> None:
+    def hold(self, lease: Lease) -> None:
         self._cursors = 0
-        super().end()
+        super().hold(lease)
 
     def cursor_opened(self) -> None:
         self._cursors += 1

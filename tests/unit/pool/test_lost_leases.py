@@ -20,10 +20,11 @@ from tests.fake_driver import (
     assert_conserved,
     fair_pool,
     lease_and_return,
+    listen,
     until,
     waiting,
 )
-from tests.helpers import HANG
+from tests.helpers import HANG, STRESS_SECONDS, run_threads
 
 
 def died(pool: FairQueuePool, keep: list[Lease]) -> None:
@@ -164,3 +165,49 @@ def test_finalizers_take_no_lock(driver: FakeDriver) -> None:
     end.set()
     thread.join()
     assert_conserved_after_reaping(pool)
+
+
+def test_a_checkin_listener_keeps_its_session_while_another_thread_tidies(
+    driver: FakeDriver,
+) -> None:
+    """SQLAlchemy has let go of the record by then, and this thread's handle is of another lease."""
+    pool = fair_pool(driver, 4)
+    entered, go = threading.Event(), threading.Event()
+    seen: list[bool] = []
+
+    def checkin(session: Any, record: Any) -> None:
+        if session is not None and not entered.is_set():
+            entered.set()
+            go.wait(HANG)
+            seen.append(session in driver.open)
+
+    listen(pool, "checkin", checkin)
+    first, second = pool.connect(), pool.connect()
+    thread = threading.Thread(target=first.close)
+    thread.start()
+    assert entered.wait(HANG)
+    pool.lease()  # Dropped at once, so that the next one tidies up.
+    pool.lease().give_back()
+    go.set()
+    thread.join(HANG)
+    second.close()
+    assert seen == [True]
+    assert pool.figures()["reaped"] == 1
+
+
+def test_a_failed_connect_is_no_lost_lease(driver: FakeDriver) -> None:
+    pool = fair_pool(driver, 8)
+    driver.before["connect"] = refuse
+    over = time.monotonic() + STRESS_SECONDS / 2
+
+    def work() -> None:
+        while time.monotonic() < over:
+            with pytest.raises(DriverError):
+                pool.lease()
+
+    run_threads(*[work] * 32)
+    assert (pool.figures()["in_use"], pool.figures()["reaped"]) == (0, 0)
+
+
+def refuse() -> None:
+    raise DriverError(2002, "down")
