@@ -27,12 +27,8 @@ class Announcements:
     """The statements that one session was sent by receivers, in their order."""
 
     def __init__(self) -> None:
-        self._said: list[Said] = []
+        self.said: tuple[Said, ...] = ()
         self._next = 0
-
-    @property
-    def said(self) -> Sequence[Said]:
-        return tuple(self._said)
 
     def begin(self) -> None:
         """A lease begins, and its receivers are about to speak."""
@@ -43,18 +39,18 @@ class Announcements:
         said = _said(query, args)
         if said is None:
             return False
-        known = self._said[self._next : self._next + 1] == [said]
+        known = self.said[self._next : self._next + 1] == (said,)
         if not known:
-            self._said[self._next :] = [said]
+            self.said = (*self.said[: self._next], said)
         self._next += 1
         return known
 
     def to_repeat(self) -> Sequence[Said]:
         """What must be sent after all: last time more was said, which may have overridden it."""
-        if self._next == len(self._said):
+        if self._next == len(self.said):
             return ()
-        del self._said[self._next :]
-        return tuple(self._said)
+        self.said = self.said[: self._next]
+        return self.said
 
 
 def _said(query: Any, args: Any) -> Said | None:

@@ -230,15 +230,13 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
 
     def _resume(self) -> None:
         """Lease again after a rest: what ensure_connection() does, in fewer steps."""
-        tenure, pool, lease = self.tenure, registry.current(self.alias), None
+        pool, lease = registry.current(self.alias), None
         try:
             if pool is not None and pool.serves(_identity(self.settings_dict)):
-                lease = pool.lease(tenure.former)
+                lease = pool.lease(self.tenure.former)
             if lease is None:
                 self.connect()
-            elif lease.session is tenure.former:
-                tenure.hold(lease)
-            else:
+            else:  # Others may have had the session meanwhile, also the one that was preferred.
                 self._begin(lease)
         except MySQLdb.Error:
             with self.wrap_database_errors:

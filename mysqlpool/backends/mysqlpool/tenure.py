@@ -71,6 +71,7 @@ class Tenure:
         self.wrapper = wrapper
         self.standing = CLOSED
         self.lease: Lease | None = None
+        self.cursors = 0  # open ones of the present lease, where they are counted
         self.former: Session | None = None
         """The session to be preferred."""
         self.said: Sequence[Said] = ()
@@ -84,6 +85,7 @@ class Tenure:
     def hold(self, lease: Lease) -> None:
         """Begin with a lease; it lasts until the end."""
         self.lease = lease
+        self.cursors = 0
         self.standing = LEASED
         self.wrapper.connection = lease.session
 
@@ -124,22 +126,17 @@ class TransactionTenure(Tenure):
 
     def __init__(self, wrapper: Any) -> None:
         super().__init__(wrapper)
-        self._cursors = 0  # open ones of the present lease
         self.strays: deque[Lease | None] = deque()
         """The leases of cursors that another thread's garbage collector found."""
 
-    def hold(self, lease: Lease) -> None:
-        self._cursors = 0
-        super().hold(lease)
-
     def cursor_opened(self) -> None:
-        self._cursors += 1
+        self.cursors += 1
 
     def cursor_closed(self) -> None:
         """One of the present lease's cursors is closed."""
-        self._cursors -= 1
+        self.cursors -= 1
         while self.strays:
-            self._cursors -= self.strays.popleft() is self.lease
+            self.cursors -= self.strays.popleft() is self.lease
         self.rest_if_free()
 
     def rest_if_free(self) -> None:
@@ -147,7 +144,7 @@ class TransactionTenure(Tenure):
         lease, wrapper = self.lease, self.wrapper
         if (
             lease is None
-            or self._cursors
+            or self.cursors
             or wrapper.in_atomic_block
             or not wrapper.autocommit
             or wrapper.errors_occurred

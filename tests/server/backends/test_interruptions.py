@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -258,3 +259,26 @@ def test_after_an_interrupted_release_a_pool_of_one_serves_its_thread(
     one("SELECT 1")
     release_connections()
     close_pool()
+
+
+@transactional
+def test_a_session_that_another_thread_had_meanwhile_is_told_again_what_this_one_was_told(
+    lease_mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither thread releases, and both get the only session in turns."""
+    pool = {"pool_size": 1, "timeout": 3, "lease": lease_mode}
+    monkeypatch.setitem(connections["default"].settings_dict, "OPTIONS", {"pool": pool})
+    zones = {threading.get_ident(): "+01:00"}
+
+    def receiver(sender: Any, connection: Any, **kwargs: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET time_zone = '{zones.get(threading.get_ident(), '+02:00')}'")
+
+    connection_created.connect(receiver)
+    try:
+        seen = [one("SELECT @@session.time_zone")]
+        seen += run_threads(lambda: one("SELECT @@session.time_zone"))
+        seen.append(one("SELECT @@session.time_zone"))
+        assert seen == ["+01:00", "+02:00", "+01:00"]
+    finally:
+        connection_created.disconnect(receiver)
