@@ -1,14 +1,17 @@
-"""AliasPool: the pool of one alias.
+"""AliasPool: the pool of one alias, whatever the parameters of its sessions.
 
-A pool belongs to an alias *and* its connection parameters.  What opens sessions
-works on parameters copied when the pool was made, never on a thread's wrapper.
+Each session has an identity: what it was connected with, less the secret.  A
+lease asks for its own.  So a changed password, host or database takes no second
+pool, and the limit holds over all of them.
 """
 
 from __future__ import annotations
 
+import threading
+import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import MySQLdb
 from sqlalchemy import event
@@ -17,27 +20,41 @@ from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 from mysqlpool.conf.settings import PoolSettings
 from mysqlpool.pool import Lease
+from mysqlpool.pool.locks import under
 from mysqlpool.session.session import Session
 
 from . import forks
-from .opening import CONNECT_TIMEOUT, copied, note_closed, open_session
+from .access import Access, Identity, resolved
+from .opening import CONNECT_TIMEOUT, note_closed, open_session
 
 __all__ = ["AliasPool"]
 
 
-class AliasPool(ABC):
-    """The pool of one alias, made for one set of connection parameters."""
+class User(Protocol):
+    """A wrapper, as far as a pool knows it."""
 
-    def __init__(
-        self, alias: str, identity: object, params: Mapping[str, Any], settings: PoolSettings
-    ) -> None:
+    def present_settings(self) -> object: ...
+
+
+class AliasPool(ABC):
+    """The pool of one alias.
+
+    ``key`` is what of the alias's settings the pool was made from.  ``_lock`` guards
+    ``_users``, the wrappers that lease here, and ``_known``, their settings;
+    nothing blocks while it is held.
+    """
+
+    def __init__(self, alias: str, key: object, settings: PoolSettings) -> None:
         self.alias = alias
-        self.identity = identity
+        self.key = key
         self.settings = settings
-        # What Django asks of the server once, kept for the wrappers of all threads.
-        self.server_data: dict[str, Any] | None = None
+        # What Django asks of a server once, kept for the wrappers of all threads.
+        self.server_data: dict[object, dict[str, Any]] = {}
+        self._asking = threading.local()  # ``access``: what the present request asks for
+        self._lock = threading.RLock()
+        self._users: weakref.WeakKeyDictionary[User, object] = weakref.WeakKeyDictionary()
+        self._known: list[tuple[object, Identity]] = []
         self._server_info: str | None = None
-        self._params: dict[str, Any] = copied(dict(params))
         # An ended session is restored by its tenure, so SQLAlchemy has nothing to reset.
         own = {"logging_name": alias, **settings.arguments, "reset_on_return": None}
         self._always_ping = bool(own.pop("pre_ping", False))
@@ -46,13 +63,41 @@ class AliasPool(ABC):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.alias!r}: {self.pool.status()}>"
 
-    def serves(self, identity: object) -> bool:
-        """Whether this pool gives leases for these connection parameters."""
-        return self.identity == identity
+    def serves(self, key: object) -> bool:
+        """Whether this pool gives leases to an alias with these settings."""
+        return self.key == key
+
+    def welcome(self, user: User, access: Access) -> Identity:
+        """Note a wrapper whose settings are new to it, and return its identity.
+
+        Equal ones become one object, which is compared sooner.  Sessions that were opened with
+        settings which no wrapper has any more are closed at the next upkeep.
+        """
+        identity, gone = under(self._lock, self._note, user, access)
+        if gone:
+            self.retire(lambda session: session.settings in gone)
+        return identity
+
+    def _note(self, user: User, access: Access) -> tuple[Identity, list[object]]:
+        self._users[user] = None
+        for settings, identity in self._known:
+            if settings == access.settings:
+                return identity if identity == access.identity else access.identity, []
+        in_force = [one.present_settings() for one in self._users]
+        gone = [settings for settings, _ in self._known if settings not in in_force]
+        self._known = [one for one in self._known if one[0] not in gone]
+        self._known.append((access.settings, access.identity))
+        return access.identity, gone
 
     @abstractmethod
-    def lease(self, prefer: Session | None = None) -> Lease | None:
-        """Take a session, ``prefer`` if it is idle and the class can choose.
+    def retire(self, is_gone: Callable[[Session], bool]) -> None:
+        """Have the sessions closed of which this is true, and that nobody leases any more."""
+
+    @abstractmethod
+    def lease(self, access: Access, prefer: Session | None = None) -> Lease | None:
+        """Take a session of this access's identity, or open one.
+
+        It is ``prefer`` if that is idle and the class can choose.
 
         ``None`` where the pool was closed just now: ask for the new one.
 
@@ -78,15 +123,23 @@ class AliasPool(ABC):
         return pool
 
     def _open(self) -> Session:
+        access: Access = self._asking.access
         timeout = {"connect_timeout": self._connect_timeout()}
-        session = open_session(self.alias, {**timeout, **self._params})
+        session = open_session(self.alias, {**timeout, **self.parameters(access)})
+        session.alias = self.alias
+        session.identity, session.settings = access.identity, access.settings
         session.multiplexed = self.settings.lease == "transaction"
         session.single_use = self.settings.reset == "always"
         info = session.get_server_info()
         # After a failover another server may answer at the same address.
         if info != self._server_info:
-            self._server_info, self.server_data = info, None
+            self._server_info = info
+            self.server_data.clear()
         return session
+
+    def parameters(self, access: Access) -> dict[str, Any]:
+        """With which mysqlclient is to connect a session now."""
+        return resolved(self.alias, access.params(), self.settings.connect_args)
 
     def is_fit(self, session: Session, idle_seconds: float) -> bool:
         """Whether an idle session is alive, as far as one can tell without a round trip.

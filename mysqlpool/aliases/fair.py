@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from mysqlpool.pool import FairQueuePool, Lease
 from mysqlpool.session.session import Session
 
+from .access import Access
 from .alias_pool import AliasPool
 from .opening import CONNECT_TIMEOUT
 
@@ -23,8 +25,15 @@ class FairAliasPool(AliasPool):
 
     pool: FairQueuePool
 
-    def lease(self, prefer: Session | None = None) -> Lease:
-        return self.pool.lease(prefer)
+    def lease(self, access: Access, prefer: Session | None = None) -> Lease:
+        self._asking.access = access
+        try:
+            return self.pool.lease(prefer, access.identity)
+        finally:
+            self._asking.access = None  # It would keep the wrapper, and with it a lost lease.
+
+    def retire(self, is_gone: Callable[[Session], bool]) -> None:
+        self.pool.retire(is_gone)
 
     def close(self) -> None:
         self.pool.dispose()

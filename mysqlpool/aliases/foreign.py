@@ -25,6 +25,7 @@ from mysqlpool.pool import Lease, clock
 from mysqlpool.pool.locks import under
 from mysqlpool.session.session import Session
 
+from .access import Access
 from .alias_pool import AliasPool
 
 __all__ = ["ForeignAliasPool"]
@@ -55,31 +56,38 @@ class ForeignAliasPool(AliasPool):
     back a lost lease in the midst of that.
     """
 
-    def __init__(
-        self, alias: str, identity: object, params: Mapping[str, Any], settings: PoolSettings
-    ) -> None:
+    def __init__(self, alias: str, key: object, settings: PoolSettings) -> None:
         self.closed = False
         self._lock = threading.RLock()
         self._seats: dict[Hashable, str] = {}  # taken ones -> the holder's thread name
         self._records: dict[Session, ConnectionPoolEntry] = {}  # of the open sessions
-        super().__init__(alias, identity, params, settings)
+        super().__init__(alias, key, settings)
         kinds = [make for cls, make in _SEATS.items() if isinstance(self.pool, cls)]
         self._seat = kinds[0] if kinds else None
 
-    def serves(self, identity: object) -> bool:
-        return not self.closed and super().serves(identity)
+    def serves(self, key: object) -> bool:
+        return not self.closed and super().serves(key)
 
-    def lease(self, prefer: Session | None = None) -> Lease | None:
+    def lease(self, access: Access, prefer: Session | None = None) -> Lease | None:
+        self._asking.access = access
         lease = Lease(self)
         try:
             lease.proxy = self._seated() if self._seat else self.pool.connect()
         except sa_exc.TimeoutError as error:
             raise self._timed_out() from error
+        finally:
+            self._asking.access = None  # It would keep the wrapper, and with it a lost lease.
         lease.session = lease.proxy.dbapi_connection
         if self.closed:
             lease.discard("pool closed")
             return None
         return lease
+
+    def retire(self, is_gone: Callable[[Session], bool]) -> None:
+        """The idle ones are closed when their turn comes: SQLAlchemy lets nobody choose."""
+        for session in list(self._records):
+            if is_gone(session):
+                session.broken = session.broken or "settings changed"
 
     # What a lease tells
 
@@ -167,10 +175,17 @@ class ForeignAliasPool(AliasPool):
     def _checked_out(
         self, session: Session, record: ConnectionPoolEntry, proxy: PoolProxiedConnection
     ) -> None:
-        """Have SQLAlchemy take another session where an idle one turns out to be dead."""
+        """Have SQLAlchemy open another session where an idle one is of no use to this holder."""
         since = record.info.get(IDLE_SINCE)
-        if since is not None and not self.is_fit(session, clock.monotonic() - since):
-            log_event(logger, logging.DEBUG, "session_discarded", self.alias, reason="dead")
+        if since is None:
+            return
+        if session.identity != self._asking.access.identity:
+            reason = "identity"
+        else:
+            fit = not session.broken and self.is_fit(session, clock.monotonic() - since)
+            reason = "" if fit else session.broken or "dead"
+        if reason:
+            log_event(logger, logging.DEBUG, "session_discarded", self.alias, reason=reason)
             raise sa_exc.DisconnectionError
 
     def _checked_in(self, session: Session | None, record: ConnectionPoolEntry) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from mysqlpool.conf.settings import parse_pool_settings
+from mysqlpool.conf.settings import PoolSettings
 from mysqlpool.pool import FairQueuePool
 
 from .alias_pool import AliasPool
@@ -15,14 +12,8 @@ from .foreign import ForeignAliasPool
 __all__ = ["make_pool"]
 
 
-def make_pool(
-    alias: str, identity: object, params: Mapping[str, Any], settings_dict: Mapping[str, Any]
-) -> AliasPool:
-    """Make the pool that an alias's settings ask for, with these connection parameters.
-
-    Raises ``ImproperlyConfigured`` for bad settings.
-    """
-    settings = parse_pool_settings(alias, settings_dict)
+def make_pool(key: object, settings: PoolSettings) -> AliasPool:
+    """Make the pool that an alias's settings, of which ``key`` reminds, ask for."""
     fair = issubclass(settings.pool_class, FairQueuePool)
     kind = FairAliasPool if fair else ForeignAliasPool
-    return kind(alias, identity, params, settings)
+    return kind(settings.alias, key, settings)

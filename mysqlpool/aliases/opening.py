@@ -11,21 +11,12 @@ from mysqlpool.session.session import Session
 
 from . import forks
 
-__all__ = ["CONNECT_TIMEOUT", "close_session", "copied", "note_closed", "open_session"]
+__all__ = ["CONNECT_TIMEOUT", "close_session", "note_closed", "open_session"]
 
 logger = logging.getLogger("mysqlpool.session")
 
 # Seconds; where the user sets none, mysqlclient waits as long as the network lets it.
 CONNECT_TIMEOUT = 10
-
-
-def copied(value: Any) -> Any:
-    """A copy of dicts, lists and tuples all the way down; what they hold is shared."""
-    if isinstance(value, dict):
-        return {key: copied(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(copied(item) for item in value)
-    return value
 
 
 def open_session(alias: str, params: Mapping[str, Any]) -> Session:

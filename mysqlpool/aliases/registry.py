@@ -33,36 +33,36 @@ _pools: dict[str, AliasPool] = {}
 
 def pools() -> dict[str, AliasPool]:
     """The open pools by alias; opens none."""
-    return {alias: pool for alias, pool in list(_pools.items()) if pool.serves(pool.identity)}
+    return {alias: pool for alias, pool in list(_pools.items()) if pool.serves(pool.key)}
 
 
 def current(alias: str) -> AliasPool | None:
-    """The alias's pool, which may be closed by now, or be one for other parameters."""
+    """The alias's pool, which may be closed by now, or have been made from other settings."""
     return _pools.get(alias)
 
 
-def pool_for(alias: str, identity: object, make: Callable[[], AliasPool]) -> AliasPool:
-    """The alias's pool for these connection parameters, opened if there is none.
+def pool_for(alias: str, key: object, make: Callable[[], AliasPool]) -> AliasPool:
+    """The alias's pool, opened if there is none.
 
-    A pool that was opened with other parameters (another database, a changed
-    password) is closed, as by :func:`close_pool`, and replaced.
+    A pool that was made from other settings of the pool (another ``pool_size``,
+    another class) is closed, as by :func:`close_pool`, and replaced.
     """
     pool = _pools.get(alias)
-    if pool is not None and pool.serves(identity):
+    if pool is not None and pool.serves(key):
         return pool
     made = make()
-    former = under(_lock, _replace, alias, identity, made)
-    if former is not None and former.serves(identity):
+    former = under(_lock, _replace, alias, key, made)
+    if former is not None and former.serves(key):
         return former
     if former is not None:
         former.close()
     return made
 
 
-def _replace(alias: str, identity: object, made: AliasPool) -> AliasPool | None:
-    """Put the new pool into its place, unless there is one for the same parameters by now."""
+def _replace(alias: str, key: object, made: AliasPool) -> AliasPool | None:
+    """Put the new pool into its place, unless there is one for the same settings by now."""
     former = _pools.get(alias)
-    if former is None or not former.serves(identity):
+    if former is None or not former.serves(key):
         _pools[alias] = made
     return former
 
@@ -72,8 +72,9 @@ def close_pool(using: Using = None) -> None:
 
     Idle sessions are closed now, leased ones when they come back.  A pool opens
     again by itself at the next use.  Call it before ``os.fork()`` if the child
-    should start without the parent's sockets (a fork without it is safe, too),
-    and to pick up new credentials; you do not need it at exit.
+    should start without the parent's sockets (a fork without it is safe, too).
+    You do not need it at exit, nor for changed settings: sessions that were
+    opened with former ones are not leased any more.
 
     Raises ``ConnectionDoesNotExist`` for an alias that is not in ``DATABASES``.
     """

@@ -171,6 +171,11 @@ RULES: Mapping[str, Rule] = {
     # the leases' and the sessions'
     "lease": Rule('"task" or "transaction"', _one_of("task", "transaction")),
     "reset": Rule('"dirty" or "always"', _one_of("dirty", "always")),
+    "connect_args": Rule(
+        "a callable that takes and returns the parameters for mysqlclient, the dotted path of one, "
+        "or None",
+        lambda value: value is None or callable(value) or _is_text(value),
+    ),
     "ping_after": _SECONDS,
     "ping_timeout": _POSITIVE_SECONDS,
 }
@@ -178,6 +183,7 @@ RULES: Mapping[str, Rule] = {
 SESSION_DEFAULTS: Mapping[str, Any] = {
     "lease": "task",
     "reset": "dirty",
+    "connect_args": None,
     "ping_after": 30.0,
     "ping_timeout": 1.0,
 }

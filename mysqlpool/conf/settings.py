@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -59,7 +59,8 @@ class PoolSettings:
 
     ``arguments`` is a read-only mapping of keyword arguments for ``pool_class``. ``pooled`` is
     False where each lease opens a session of its own. ``ping_after`` and ``ping_timeout`` are
-    seconds. No connection parameter is in here, so a repr tells no password.
+    seconds. ``connect_args`` is given the connection parameters before each connect, and returns
+    them. No parameter is in here, so a repr tells no password.
     """
 
     alias: str
@@ -68,6 +69,7 @@ class PoolSettings:
     pooled: bool
     lease: str
     reset: str
+    connect_args: Callable[[dict[str, Any]], Mapping[str, Any]] | None
     ping_after: float
     ping_timeout: float
 
@@ -92,7 +94,24 @@ def parse_pool_settings(alias: str, settings_dict: Mapping[str, Any]) -> PoolSet
         note = "with 'lease': 'transaction' each statement would open a session"
         refuse(f"{place}['OPTIONS']['pool']['reset']", '"dirty"', "always", note)
     session = {key: values.pop(key) for key in SESSION_DEFAULTS}
+    session["connect_args"] = _callable(place, session["connect_args"])
     return PoolSettings(alias, pool_class, MappingProxyType(values), pooled, **session)
+
+
+def _callable(place: str, wanted: Any) -> Any:
+    """Return what ``connect_args`` is or names."""
+    if not isinstance(wanted, str):
+        return wanted
+    place = f"{place}['OPTIONS']['pool']['connect_args']"
+    try:
+        found = import_string(wanted)
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            f"{place}: {shown(wanted)} cannot be imported: {error}"
+        ) from error
+    if not callable(found):
+        refuse(place, "the dotted path of a callable", wanted)
+    return found
 
 
 def _own_options(place: str, settings_dict: Mapping[str, Any]) -> dict[Any, Any]:

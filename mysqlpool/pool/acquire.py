@@ -7,6 +7,7 @@ that, also one that a signal handler raises, gives the slot back.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,9 +30,13 @@ __all__ = ["Acquisition", "Terms"]
 # that raises in a finalizer can prevent that, so nobody sleeps for longer.
 NAP = 1.0
 
+# Seconds between two collections that requests of one pool ask for, before they fail.
+BETWEEN_COLLECTIONS = 10.0
+
 # Why a record cannot serve yet, beside the reasons that `Slots.unfit` gives.
 NO_SESSION = "no session"
 DEAD = "dead"
+IDENTITY = "identity"  # It was opened for another one, and is closed to make room.
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +58,14 @@ class Acquisition(Request):
 
     __slots__ = ("refusal", "terms", "waiting")
 
-    def __init__(self, terms: Terms, lease: Lease, prefer: Any = None) -> None:
+    def __init__(
+        self, terms: Terms, lease: Lease, prefer: Any = None, identity: Any = None
+    ) -> None:
         self.terms = terms
         self.lease = lease
         self.prefer = prefer
         self.thread = thread = terms.threads.present()
+        self.identity = thread.identity if identity is None else identity
         where = thread.where
         if where is None or prefer is None:
             frame = own_frame(sys._getframe())
@@ -107,6 +115,8 @@ class Acquisition(Request):
         slots = self.terms.slots
         if now >= record.expires or record.generation != slots.generation:
             return slots.unfit(record, now)
+        if record.identity != self.identity:
+            return IDENTITY
         check = self.terms.check
         if idle and check is not None and not check(session, now - record.idle_since):
             return DEAD
@@ -117,6 +127,10 @@ class Acquisition(Request):
         slots, upkeep = self.terms.slots, self.terms.upkeep
         deadline = self.since + self.terms.timeout
         self.waiting = True
+        if slots.holds(self.thread):
+            # Perhaps nobody has that lease any more: a wrapper that was dropped unclosed is one of
+            # a cycle, and keeps its lease until the collector finds it.
+            gc.collect()
         while True:
             record = self.lease.record
             if record is not None:
@@ -129,6 +143,9 @@ class Acquisition(Request):
             elif now < deadline:
                 self.park(min(deadline - now, look - now, NAP))
                 self._look_if_nobody_woke(now)
+            elif slots.may_collect(now, BETWEEN_COLLECTIONS):
+                gc.collect()  # What other threads dropped may come back by this.
+                slots.untidy = True
             else:
                 self._time_out(now)
 
@@ -155,8 +172,9 @@ class Acquisition(Request):
 
     def _connect(self, record: Record) -> bool:
         """Open the record's session; False if the server is full. All other errors are raised."""
-        thread = self.thread
+        thread, before = self.thread, self.thread.identity
         thread.deadline = self.since + self.terms.timeout
+        thread.identity = self.identity
         try:
             record.get_connection()
         except Exception as error:
@@ -166,7 +184,7 @@ class Acquisition(Request):
                 return False
             raise
         finally:
-            thread.deadline = None
+            thread.deadline, thread.identity = None, before
         return True
 
     def _give_up(self) -> None:

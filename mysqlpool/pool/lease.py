@@ -80,13 +80,14 @@ class Request:
     is over, and whether there is something to tidy up.
     """
 
-    __slots__ = ("gate", "lease", "prefer", "since", "thread", "where")
+    __slots__ = ("gate", "identity", "lease", "prefer", "since", "thread", "where")
 
     lease: Lease  # whoever serves the request sets its record, under the pool's lock
     thread: KnownThread
     where: Where
     since: float  # when it was made, in monotonic seconds
     prefer: Any  # the session to be had, if it is idle and nobody waits
+    identity: Any  # the session's must be equal to it
     gate: threading.Lock  # while it waits
 
     def prepare(self) -> None:

@@ -132,23 +132,31 @@ class FairQueuePool(Pool):
 
     # Leasing
 
-    def lease(self, prefer: Any = None) -> Lease:
+    def lease(self, prefer: Any = None, identity: Any = None) -> Lease:
         """Lease a session for this thread, without SQLAlchemy's proxy around it.
 
         It is ``prefer`` if that one is idle and nobody waits: a session that a thread had before.
+        It was opened by a request with an equal ``identity``. Where there is none of that identity,
+        one is opened, and an idle one of another is closed for it if the limit asks for that. What
+        an identity means is for the creator to say, which finds it in `wanted`.
 
         Raises `PoolTimeout`, `TooManyWaiters`, or what the creator, the check or a listener raised.
         Where somebody listens to ``checkout``, or ``pre_ping`` is on, the lease goes by way of
         SQLAlchemy's `connect`: such a listener is given its proxy, and may make it try again.
         """
         if self._pre_ping or self.dispatch.checkout:
-            return self._lease_by_proxy()
+            return self._lease_by_proxy(identity)
         lease = Lease(self._ending)
-        lease.session = Acquisition(self._terms, lease, prefer).run().dbapi_connection
+        lease.session = Acquisition(self._terms, lease, prefer, identity).run().dbapi_connection
         return lease
 
-    def _lease_by_proxy(self) -> Lease:
-        proxy: Any = self.connect()
+    def _lease_by_proxy(self, identity: Any) -> Lease:
+        thread = self.this_thread()
+        before, thread.identity = thread.identity, identity
+        try:
+            proxy: Any = self.connect()
+        finally:
+            thread.identity = before
         lease, record = Lease(self._ending), proxy._connection_record
         lease.proxy, lease.session = proxy, proxy.dbapi_connection
         lease.record, lease.serial = record, record.serial
@@ -163,6 +171,16 @@ class FairQueuePool(Pool):
     def this_thread(self) -> KnownThread:
         """This thread, as the pool knows it; the pool is told when it ends."""
         return self._terms.threads.present()
+
+    def wanted(self) -> Any:
+        """The identity that this thread's present request asks for; for the creator."""
+        return self._terms.threads.present().identity
+
+    def retire(self, is_gone: Callable[[Any], bool]) -> None:
+        """Close the sessions of which ``is_gone(session)`` is true: idle ones at the next upkeep,
+        leased ones when they come back.
+        """
+        self.slots.retire(is_gone)
 
     def remaining(self) -> float | None:
         """Seconds left to this thread's present request for a lease, at least 0.
@@ -183,7 +201,7 @@ class FairQueuePool(Pool):
 
     def _open(self, make: Callable[[Record], Any], record: Record) -> Any:
         """Open a session. SQLAlchemy calls it for a record; all of this pool's begin here."""
-        record.renew(self.slots.generation, math.inf)
+        record.renew(self.slots.generation, math.inf, self.wanted())
         try:
             session = make(record)
         except BaseException as error:

@@ -46,8 +46,8 @@ class Home(Protocol):
 class Record(_ConnectionRecord):
     """A slot. Times are monotonic seconds.
 
-    The pool's lock guards all fields but those of the session (``condemned``, ``expires`` and
-    ``generation``), which are those of whoever has it.
+    The pool's lock guards all fields but those of the session (``condemned``, ``expires``,
+    ``generation`` and ``identity``), which are those of whoever has it.
     """
 
     __slots__ = (
@@ -57,6 +57,7 @@ class Record(_ConnectionRecord):
         "generation",  # the pool's when its session was opened
         "holder",  # the thread that has its present lease, or had its last one
         "home",
+        "identity",  # what its session was asked for: see FairQueuePool.lease
         "idle_since",
         "leaked",  # the serial of the lease that was reported as a leak
         "pinned",  # the serial of a lease that had to stay with its holder, and why
@@ -76,6 +77,7 @@ class Record(_ConnectionRecord):
         self.state = GONE
         self.claim: weakref.ref[Any] | None = None
         self.generation = -1
+        self.identity: Any = None
         self.serial = self.leaked = 0
         self.expires = math.inf
         self.since = self.idle_since = 0.0
@@ -83,9 +85,10 @@ class Record(_ConnectionRecord):
         self.returning = False
         self.pinned: tuple[int, str | None] = (0, None)
 
-    def renew(self, generation: int, expires: float) -> None:
+    def renew(self, generation: int, expires: float, identity: Any) -> None:
         """Note that a session of this generation is opened."""
         self.generation, self.expires, self.condemned = generation, expires, None
+        self.identity = identity
 
     def condemn(self, reason: str) -> None:
         """Have the session closed when it comes back. The first reason counts."""

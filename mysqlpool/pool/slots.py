@@ -136,6 +136,7 @@ class Slots:
         self.fullness = Fullness()
         self.returning: deque[Returned] = deque()
         self.untidy = False
+        self.collected = -math.inf  # when a request last asked the garbage collector
 
     def alarm(self) -> None:
         """Have somebody tidy up. For finalizers: takes no lock, and may run at any moment."""
@@ -172,9 +173,9 @@ class Slots:
             self.busy = True
             try:
                 if not self.waiters:
-                    record = self.next_idle(request.prefer) if self.idle else None
-                    if record is None and self.has_room(request.since):
-                        record = self.make()
+                    record = self.next_idle(request) if self.idle else None
+                    if record is None:
+                        record = self.next_other(request.since)
                     if record is not None:
                         self.lend(record, request, request.since)
                         return record
@@ -191,18 +192,41 @@ class Slots:
             except RuntimeError:
                 pass
 
-    def next_idle(self, prefer: Any = None) -> Record | None:
+    def next_idle(self, request: Request) -> Record | None:
         """The idle record to be leased next: the preferred session's if it is there. Locked."""
+        prefer, identity = request.prefer, request.identity
         if prefer is not None:
             for record in self.idle:
-                if record.dbapi_connection is prefer and record.state is IDLE:
+                if (
+                    record.dbapi_connection is prefer
+                    and record.identity == identity
+                    and record.state is IDLE
+                ):
                     return record
         while self.idle:
             record = self.idle[self.end]
-            if record.state is IDLE:
+            if record.state is not IDLE:
+                del self.idle[self.end]  # It is stale.
+            elif record.identity == identity:
                 return record
-            del self.idle[self.end]  # It is stale.
-        return None
+            else:
+                break
+        return self.another_idle(identity) if self.idle else None
+
+    def another_idle(self, identity: Any) -> Record | None:
+        """The next idle record of this identity, which is not the next of all. Locked."""
+        order = reversed(self.idle) if self.end else iter(self.idle)
+        return next((r for r in order if r.state is IDLE and r.identity == identity), None)
+
+    def next_other(self, now: float) -> Record | None:
+        """A record whose session is still to be opened. Locked.
+
+        Where there is no room for one it is the longest idle one's. Its session is of another
+        identity, and is closed for it.
+        """
+        if self.has_room(now):
+            return self.make()
+        return next((record for record in self.idle if record.state is IDLE), None)
 
     def lend(self, record: Record, request: Request, now: float) -> None:
         """Lease a record that is idle, or gone, or was returned just now. Locked."""
@@ -243,9 +267,7 @@ class Slots:
                 waiter.wake()
                 self.waiters.popleft()
                 continue
-            record = self.next_idle()
-            if record is None and self.has_room(now):
-                record = self.make()
+            record = self.next_idle(waiter) or self.next_other(now)
             if record is None:
                 if self.fullness.refusals:  # It may have to wake for the next attempt now.
                     waiter.wake()
@@ -274,8 +296,8 @@ class Slots:
 
     @locked
     def swap(self, request: Request, empty: Record, now: float) -> Record | None:
-        """Exchange a lease's record without a session for an idle one, if there is any."""
-        record = self.next_idle()
+        """Exchange a lease's record without a session for an idle one that fits, if any does."""
+        record = self.next_idle(request)
         if record is None:
             return None
         self.lend(record, request, now)
@@ -403,6 +425,14 @@ class Slots:
         self.generation += 1
         self.untidy = True
 
+    @locked
+    def retire(self, is_gone: Callable[[Any], bool]) -> None:
+        """Have the sessions closed of which this is true. The idle ones go at the next tidying."""
+        for record in (*self.idle, *self.out):
+            if record.dbapi_connection is not None and is_gone(record.dbapi_connection):
+                record.generation = -1
+        self.untidy = True
+
     def straighten(self) -> None:
         """Put what an interrupted section left where its state says that it belongs. Locked."""
         for record in [record for record in self.out if record.state is IDLE]:
@@ -414,7 +444,20 @@ class Slots:
         for record in [record for record in self.idle if record.state is not IDLE]:
             self.idle.remove(record)
 
+    @locked
+    def may_collect(self, now: float, interval: float) -> bool:
+        """Whether nobody asked the garbage collector for so many seconds. The caller does now."""
+        due = now - self.collected >= interval
+        if due:
+            self.collected = now
+        return due
+
     # Telling
+
+    @locked
+    def holds(self, thread: KnownThread) -> bool:
+        """Whether a thread has a lease already."""
+        return any(record.holder is thread for record in self.out if record.state is LEASED)
 
     @locked
     def situation(self, now: float) -> tuple[list[Held], list[KnownThread], int]:

@@ -34,17 +34,19 @@ class KnownThread:
     """A thread, as one pool knows it. Made at its first request, and lasts as long as the thread.
 
     ``deadline`` is that of the thread's present request while it connects (monotonic seconds).
-    ``where`` is the place of its last request. ``proxied`` keeps the handle of the lease that it
-    took last by way of SQLAlchemy, which has no handle of ours.
+    ``identity`` is that of the session which it asks for while it connects, or asks by way of
+    SQLAlchemy. ``where`` is the place of its last request. ``proxied`` keeps the handle of the
+    lease that it took last by way of SQLAlchemy, which has no handle of ours.
     """
 
-    __slots__ = ("deadline", "ended", "ident", "proxied", "thread", "where")
+    __slots__ = ("deadline", "ended", "ident", "identity", "proxied", "thread", "where")
 
     def __init__(self) -> None:
         self.thread = threading.current_thread()
         self.ident = threading.get_ident()
         self.ended = False
         self.deadline: float | None = None
+        self.identity: Any = None
         self.where: Where | None = None
         self.proxied: Any = None
 

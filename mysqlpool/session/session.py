@@ -3,18 +3,25 @@
 It learns that by watching the statements that pass through it, which costs no round trip.
 """
 
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from math import ceil
 from typing import Any
 
 import MySQLdb
 from MySQLdb import _mysql
 from MySQLdb.connections import Connection
+from MySQLdb.constants import CLIENT
 from sqlalchemy.dialects.mysql.mysqldb import MySQLDialect_mysqldb
 
 from mysqlpool.errors import SessionStateError
 
 from . import sockets
-from .announcements import Announcements
+from .assignments import assigned
+from .cursors import CountedCursor, GuardedCursor, Tenure, guarded
+from .driver_state import DriverState
+from .set_up import NO_SET_UP, Assignment, Recording, SetUp
 from .statements import USER_VARIABLE, AsciiClassifier, Classifier, reads_variable
 
 # Their two-byte characters may end in a byte that is a backslash elsewhere (MySQL's manual,
@@ -32,43 +39,119 @@ _NO_BACKSLASH_ESCAPES = Classifier(backslash_escapes=False)
 _ASCII = AsciiClassifier()
 
 
+# enum_mysql_set_option of the servers' mysql_com.h
+_MULTI_STATEMENTS_ON = 0
+
+_SECRET = frozenset(["password", "passwd"])
+
+# With these the library finds credentials where we do not see them.
+_OPTION_FILES = frozenset(["read_default_file", "read_default_group"])
+
+Parameters = Callable[[], Mapping[str, Any]]
+
+
 class Session(Connection):
     """A connection to the server that watches what its holders do to it.
 
     Connect it, send what belongs to every holder, and call ``settle()``: this state is its
-    baseline. ``restore()`` takes it back there, or tells why it cannot.
+    baseline. What is sent between ``begin_set_up()`` and ``end_set_up()`` is its holder's set-up.
+    ``restore()`` takes it back to the baseline and what of a set-up it carries, or tells why it
+    cannot.
 
-    Like the driver's connection it is for one thread at a time.
+    Like the driver's connection it is for one thread at a time. Its own attributes are slots, so
+    that its ``__dict__`` has what the driver and its holders put there, and can be compared.
     """
 
-    dirty: str | None = None
+    __slots__ = (
+        "_autocommit",
+        "_baseline",
+        "_charset",
+        "_classifier",
+        "_driver",
+        "_fd",
+        "_first",
+        "_options",
+        "_own_driver",
+        "_poll",
+        "_socket",
+        "_tell",
+        "_touched",
+        "alias",
+        "begun",
+        "broken",
+        "carried",
+        "cursors",
+        "dirty",
+        "has_baseline",
+        "identity",
+        "multiplexed",
+        "recording",
+        "settings",
+        "settled",
+        "single_use",
+        "tenure",
+        "turn",
+    )
+
+    dirty: str | None
     """Why its state may differ from a new connection's: a verb or construct, never a value."""
 
-    broken: str | None = None
+    broken: str | None
     """Why it must not be used any more: a disconnect, or an answer that nobody read."""
 
-    settled = False
+    settled: bool
     """Whether it has a baseline."""
 
-    multiplexed = False
+    has_baseline: bool
+    """Whether Django's own statements are part of that."""
+
+    multiplexed: bool
     """Whether leases of it end with the statement or the transaction."""
 
-    single_use = False
+    single_use: bool
     """Whether ``restore()`` has it discarded after each holder, whatever that did."""
 
-    announcements: Announcements
-    """What receivers of ``connection_created`` sent; empty at first."""
+    alias: str
+    """Of which database it is, for messages."""
 
-    _first = True  # the holder has sent nothing yet
-    begun = False
+    identity: Any
+    """With which parameters it was opened, less the secret; and ``settings``, from which ones."""
+
+    begun: bool
     """Whether a statement began a transaction that has not ended yet."""
 
-    _touched = False  # something was sent since a transaction ended
-    _classifier = _ORDINARY
+    carried: tuple[Assignment, ...]
+    """What set-ups left in it: variables that have other values than the baseline's."""
+
+    recording: Recording | None
+    """The set-up that is under way."""
+
+    turn: int
+    """Grows when a lease ends. A cursor of another turn is dead."""
+
+    tenure: weakref.ref[Tenure] | None
+    """Who is told when cursors are closed; and ``cursors``, how many of this turn are open.
+
+    The reference is weak: else the pool would keep a wrapper that nobody has any more.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # The driver sends statements while it connects, which are no holder's.
+        self.dirty = self.broken = self.recording = self.tenure = self.identity = None
+        self.settings: Any = None
+        self.alias = ""
+        self.settled = self.has_baseline = self.multiplexed = self.single_use = self.begun = False
+        self.carried = ()
+        self.turn = self.cursors = 0
+        self._first = True  # the holder has sent nothing yet
+        self._touched = False  # something was sent since a transaction ended
+        self._classifier = _ORDINARY
+        self._baseline: list[bytes] = []  # what Django sent
+        self._options = {key: kwargs[key] for key in kwargs.keys() - _SECRET}
         super().__init__(*args, **kwargs)
-        self.announcements = Announcements()
+        self.dirty, self._first, self._touched = None, True, False
+        self._charset = self.character_set_name()
+        self._driver = self._own_driver = DriverState.of(self)  # the baseline's, the holder's
         self._autocommit = self.get_autocommit()
         self._fd = self.fileno()
         self._tell = sockets.way_to_tell(self._fd)
@@ -80,10 +163,13 @@ class Session(Connection):
 
         Call it outside of a transaction. Sends nothing.
         """
-        self.settled = True
+        self._note_baseline()
         self.dirty = None
         self._ended()
         self._first = True
+
+    def _note_baseline(self) -> None:
+        self.settled = True
         self._autocommit = self.get_autocommit()
         self._classifier = self._how_to_read()
 
@@ -93,6 +179,188 @@ class Session(Connection):
         # The library escapes as the server reads: the status in every answer tells the library
         # whether the SQL mode has NO_BACKSLASH_ESCAPES.
         return _ORDINARY if self.escape_string(b"\\") == rb"\\" else _NO_BACKSLASH_ESCAPES
+
+    # Set-ups
+
+    def begin_set_up(self, parameters: Parameters) -> Recording:
+        """What is sent from now on is said by a holder's set-up.
+
+        ``parameters`` returns those with which a new session for this holder would be connected. It
+        is asked where what a former set-up left has to be undone.
+        """
+        recording = self.recording = Recording(self.carried, parameters)
+        return recording
+
+    @contextmanager
+    def baseline(self) -> Iterator[None]:
+        """In this block of a set-up Django's own statements are sent: the session's baseline."""
+        recording = self.recording
+        assert recording is not None
+        recording.is_django, self._baseline = True, []
+        try:
+            yield
+        finally:
+            recording.is_django = False
+        self.has_baseline = True
+        if not self.settled:
+            self._note_baseline()
+
+    def knows(self, sql: bytes) -> bool:
+        """Whether the session carries what a set-up is about to say. It counts as said then."""
+        recording = self.recording
+        if recording is None or not recording.repeats(sql):
+            return False
+        recording.note(recording.pending[0])
+        return True
+
+    def end_set_up(self) -> SetUp:
+        """The set-up is complete: from now on the session carries it, and nothing else.
+
+        Where a former one said more, that is undone. Raises ``MySQLdb.Error`` when that fails.
+        """
+        recording = self.recording
+        assert recording is not None
+        if recording.pending:
+            self._renew(recording)
+        self.recording = None
+        if not self.settled:  # An engine left Django's statements out.
+            self._note_baseline()
+        if recording.said or self.carried:
+            self._classifier = self._how_to_read()
+        self.carried = tuple(recording.said)
+        same = (vars(self), self.converter) == self._driver
+        driver = None if same else DriverState.of(self)
+        self._own_driver = driver or self._driver
+        if self.has_baseline and not self.carried and driver is None:
+            return NO_SET_UP
+        return SetUp(self.carried, driver, self.has_baseline)
+
+    def bring(self, set_up: SetUp, parameters: Parameters) -> None:
+        """Bring the session to a set-up that its holder said before, on this one or another."""
+        if set_up.said != self.carried:
+            recording = self.begin_set_up(parameters)
+            for assignment in set_up.said:
+                if not self.knows(assignment.sql):
+                    self._assign(recording, assignment)
+                    self._pass_results()
+            self.end_set_up()
+        if set_up.driver is not None:
+            set_up.driver.put_on(self)
+            self._own_driver = set_up.driver
+
+    def _is_said(self, recording: Recording, sql: bytes) -> bool:
+        """Send it, where it is Django's or an assignment; False where it is like any statement."""
+        if recording.is_django:
+            self._send(sql)
+            if self._classifier.effect(sql).dirty:
+                self._baseline.append(sql)
+            return True
+        names = assigned(sql) if self._is_renewable() else None
+        if names is not None:
+            self._assign(recording, Assignment(sql, names))
+        elif recording.needs_renewal(sql, None):
+            self._renew(recording)
+        return names is not None
+
+    def _assign(self, recording: Recording, assignment: Assignment) -> None:
+        if recording.needs_renewal(assignment.sql, assignment.names):
+            self._renew(recording)
+        self._send(assignment.sql)
+        recording.note(assignment)
+
+    def _is_renewable(self) -> bool:
+        options = self._options.keys()
+        return "user" in options and not options & _OPTION_FILES
+
+    def _renew(self, recording: Recording) -> None:
+        """Undo what is carried, and say again the baseline and what the set-up has said so far.
+
+        COM_CHANGE_USER makes the server forget the variables of a session, and switches multiple
+        statements off (https://dev.mysql.com/doc/c-api/8.4/en/mysql-change-user.html).
+        """
+        options, given = self._options, recording.parameters()
+        password = given.get("password", given.get("passwd")) or ""
+        database = options.get("database", options.get("db")) or ""
+        try:
+            _mysql.connection.change_user(self, given["user"], password, database)
+            if self.client_flag & CLIENT.MULTI_STATEMENTS:
+                _mysql.connection.set_server_option(self, _MULTI_STATEMENTS_ON)
+            _mysql.connection.set_character_set(self, self._charset)
+            recording.renewed()
+            for sql in (*self._opening(), *self._baseline):
+                self._send(sql)
+                self._pass_results()
+            if self.get_autocommit() != self._autocommit:
+                _mysql.connection.autocommit(self, self._autocommit)
+            for assignment in recording.said:
+                self._send(assignment.sql)
+                self._pass_results()
+        except MySQLdb.Error as error:
+            self.broken = _reason(error)
+            raise
+
+    def _opening(self) -> Iterator[bytes]:
+        """What the driver sends when it connects, in its order, beside the character set."""
+        options = self._options
+        if options.get("init_command"):
+            yield str(options["init_command"]).encode()
+        if options.get("collation"):
+            yield f"SET NAMES {self._charset} COLLATE {options['collation']}".encode()
+        if options.get("sql_mode"):
+            yield f"SET SESSION sql_mode='{options['sql_mode']}'".encode()
+
+    def _pass_results(self) -> None:
+        """Read what the server answered to the end."""
+        self.store_result()
+        while self.next_result() == 0:
+            self.store_result()
+
+    # Cursors
+
+    def cursor(self, cursorclass: Any = None) -> Any:
+        """The driver's, which is dead when the lease ends: see `GuardedCursor`."""
+        cursor: Any = (cursorclass or self.cursorclass)(self)
+        tenure = None if self.tenure is None else self.tenure()
+        guard = GuardedCursor if tenure is None else CountedCursor
+        kind: Any = type(cursor)
+        cursor.__class__ = guarded(kind, guard)
+        cursor._turn = self.turn
+        if tenure is not None:
+            cursor._tenure = tenure
+            self.cursors += 1
+        return cursor
+
+    def end_turn(self) -> None:
+        """The lease ends: its cursors are dead from now on."""
+        self.turn += 1
+        self.cursors = 0
+        self.tenure = None
+
+    # What the library remembers of the last statement. A former holder's is not told.
+
+    def affected_rows(self) -> int:
+        return 0 if self._first else _mysql.connection.affected_rows(self)
+
+    def insert_id(self) -> int:
+        return 0 if self._first else _mysql.connection.insert_id(self)
+
+    def warning_count(self) -> int:
+        return 0 if self._first else _mysql.connection.warning_count(self)
+
+    def info(self) -> str | None:
+        return None if self._first else _mysql.connection.info(self)
+
+    def field_count(self) -> int:
+        return 0 if self._first else _mysql.connection.field_count(self)
+
+    def errno(self) -> int:
+        return 0 if self._first else _mysql.connection.errno(self)
+
+    def error(self) -> str:
+        return "" if self._first else _mysql.connection.error(self)
+
+    def sqlstate(self) -> str:
+        return "00000" if self._first else _mysql.connection.sqlstate(self)
 
     @property
     def in_transaction(self) -> bool:
@@ -121,6 +389,9 @@ class Session(Connection):
             self._go_back()
         except MySQLdb.Error as error:
             self.broken = _reason(error)
+        if self.broken is None and (vars(self), self.converter) != self._driver:
+            self._driver.put_on(self)
+        self._own_driver = self._driver
         return self.broken
 
     def is_at_rest(self) -> bool:
@@ -137,8 +408,17 @@ class Session(Connection):
         except MySQLdb.Error:
             # Rows are unread, or it was closed by hand. The release finds that out.
             return False
+        if (vars(self), self.converter) != self._own_driver:
+            return False
+        if self._own_driver is not self._driver:
+            self._driver.put_on(self)
+            self._own_driver = self._driver
         self._touched, self._first = False, True
         return True
+
+    def is_changed_in_python(self) -> bool:
+        """Whether its holder changed the driver's state in Python after its set-up."""
+        return (vars(self), self.converter) != self._own_driver
 
     def _go_back(self) -> None:
         # After a disconnect while rows were read, the client library has closed the socket and does
@@ -202,6 +482,8 @@ class Session(Connection):
         what an earlier one left, such as ``LAST_INSERT_ID()``. That one was somebody else's.
         """
         sql = query.encode() if isinstance(query, str) else bytes(query)
+        if self.recording is not None and self._is_said(self.recording, sql):
+            return
         dirty, transaction, reads = self._classifier.effect(sql)
         if self._first:
             self._refuse_former(sql, dirty, reads)
@@ -211,13 +493,16 @@ class Session(Connection):
             self._soil(dirty)
         if transaction:
             self.begun = True
+        self._send(sql)
+        if transaction is False:
+            self._ended()
+
+    def _send(self, sql: bytes) -> None:
         try:
             _mysql.connection.query(self, sql)
         except MySQLdb.Error as error:
             self._note_failure(error)
             raise
-        if transaction is False:
-            self._ended()
 
     def _refuse_former(self, sql: bytes, dirty: str | None, reads: str | None) -> None:
         if reads:

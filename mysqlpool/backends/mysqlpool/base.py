@@ -1,19 +1,22 @@
 """Django's MySQL backend with sessions leased from the process's pool.
 
-Connecting leases and closing releases; everything else is inherited.  What
-Django and the receivers of ``connection_created`` send when a session is opened
-is its baseline: it is sent once per session and stays with it.
+Connecting leases and closing releases; everything else is inherited.  Django's
+own statements are sent once a session, as they are the same for every holder.
+What an engine made of this one and the receivers of ``connection_created`` send
+is the set-up of one holder: see `mysqlpool.session.set_up`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
 import MySQLdb
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, DatabaseError
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.mysql import base as mysql
 from django.db.backends.signals import connection_created
@@ -21,33 +24,54 @@ from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
 from mysqlpool.aliases import registry
+from mysqlpool.aliases.access import SECRETS, Access, Identity, hide, resolved
 from mysqlpool.aliases.alias_pool import AliasPool
 from mysqlpool.aliases.kinds import make_pool
-from mysqlpool.aliases.opening import close_session, copied, open_session
+from mysqlpool.aliases.opening import close_session, open_session
 from mysqlpool.conf.settings import parse_pool_settings
 from mysqlpool.pool import Lease
+from mysqlpool.session.driver_state import copied
 from mysqlpool.session.session import Session
 
+from .client import DatabaseClient
 from .creation import DatabaseCreation
-from .cursors import CountedCursor, LeasedCursor
-from .tenure import RESTING, TENURES, SetUp, Tenure, TransactionTenure
+from .tenure import CLOSED, RESTING, TENURES, Tenure
 
 __all__ = ["DatabaseWrapper"]
 
-# What a pool depends on: a change of any of these asks for another pool.
-_identity = itemgetter("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS", "AUTOCOMMIT")
+# What connection parameters are made from.
+_settings_of = itemgetter("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS", "AUTOCOMMIT")
 # What else a wrapper takes from its settings when it connects.
 _wrapper_settings = itemgetter("CONN_HEALTH_CHECKS", "CONN_MAX_AGE")
+
+# The methods that take part in connecting.
+_CONNECTING = (
+    "check_settings",
+    "connect",
+    "ensure_connection",
+    "get_connection_params",
+    "get_new_connection",
+    "init_connection_state",
+    "set_autocommit",
+    "_set_autocommit",
+)
 
 
 class DatabaseWrapper(mysql.DatabaseWrapper):
     """Django's wrapper, whose connection is a lease on one of the process's sessions."""
 
     uses_mysqlpool = True
+    client_class = DatabaseClient
     creation_class = DatabaseCreation
 
-    _params: dict[str, Any]
-    _params_identity: tuple[Any, ...] | None = None  # what they were made from
+    _settings: tuple[Any, ...] | None = None  # those that the next four were made from
+    _pool_key: object = None
+    _params: Mapping[str, Any] | None = None
+    _own_access: Access | None = None  # with these parameters
+    _known_to: AliasPool | None = None  # the pool that was told of these settings
+    _access: Access | None = None  # of the present tenure, or of the last one
+    _given: dict[str, Any] | None = None  # the parameters that connect() has just asked for
+    _is_setting_up = False
     _left: tuple[Any, ...] | None = None
     """The settings with which the wrapper was closed as connect() would leave it, if it was."""
 
@@ -55,116 +79,191 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         super().__init__(settings_dict, alias)
         self.tenure = Tenure(self)
         pool = registry.current(alias)
-        known = pool is not None and pool.serves(_identity(settings_dict))
+        known = pool is not None and pool.serves(_key(settings_dict))
         if alias != NO_DB_ALIAS and not known:
             # Bad input is refused at start, not at the first query.
             parse_pool_settings(alias, settings_dict)
 
     def get_connection_params(self) -> dict[str, Any]:
-        """Django's, without the pool's own options; made again only when settings changed."""
-        if not self._has_params():
+        """Django's, without the pool's own options; made again only when settings changed.
+
+        The password is a string whose repr does not tell it, or the callable of the settings.
+        """
+        if not self._knows_settings():
+            self._note_settings()
+        if self._params is None:
             params: dict[str, Any] = super().get_connection_params()
             params.pop("pool", None)
             # mysqlclient would turn autocommit off and Django on again: two round trips.
             params.setdefault("autocommit", self.settings_dict["AUTOCOMMIT"])
-            self._params = params
-            self._params_identity = copied(_identity(self.settings_dict))
+            self._params = hide(params)
         return dict(self._params)
 
-    def _has_params(self) -> bool:
-        return bool(self._params_identity == _identity(self.settings_dict))
+    def _knows_settings(self) -> bool:
+        return bool(self._settings == _settings_of(self.settings_dict))
+
+    def _note_settings(self) -> None:
+        self._settings = copied(_settings_of(self.settings_dict))
+        self._pool_key = _key(self.settings_dict)
+        self._params = self._own_access = self._known_to = None
+
+    def present_settings(self) -> tuple[Any, ...]:
+        """What this wrapper would connect with now. Its pool asks, from any thread."""
+        settings: tuple[Any, ...] = _settings_of(self.settings_dict)
+        return settings
 
     # Leasing
 
     def connect(self) -> None:
-        """Lease a session and, if it is new, set it up; nothing stays leased when that fails.
+        """Lease a session and make it ready; nothing stays leased when that fails.
 
         Django's ``connect()`` brings the wrapper to the state that it was closed in, where that
         was outside of a transaction.  So it is called for a wrapper's first lease, for a new
-        session, and where receivers of ``connection_created`` listen; else the lease is enough.
+        session, and where somebody listens: an engine that overrides a method which takes part in
+        connecting, or receivers of ``connection_created``.  Else the lease is enough.
         """
         if self.tenure.lease is not None:  # Called by hand: that is a new connection in Django.
             self.tenure.abandon("connected anew")
         if self._needs_no_set_up():
-            self._begin(self._take_lease(self._params))
+            self._begin(self._take_lease(self._access))
         else:
             self._connect()
 
-    def _begin(self, lease: Lease) -> None:
-        """Hold a lease; its session is set up if it is new, or told what this wrapper was told.
-
-        Nobody may use the session before that, so whatever interrupts it has the lease discarded.
-        """
-        if not lease.session.settled:
-            self._connect(lease)
-        elif self.tenure.standing is RESTING and (
-            self.tenure.said != lease.session.announcements.said
-        ):
-            self._say_again(lease)
-        else:
-            self.tenure.hold(lease)
-            self.errors_occurred, self.health_check_done = False, True
-
     def _needs_no_set_up(self) -> bool:
         """Whether Django's connect() would change nothing, because nothing changed since."""
-        if not self._has_params():
+        if self._access is None or not self._knows_settings():
             return False
         if self.tenure.standing is RESTING:
             return True
         as_left = self._left is not None and self._left == _wrapper_settings(self.settings_dict)
-        return as_left and not connection_created.receivers
+        return as_left and not connection_created.receivers and not self._overrides(*_CONNECTING)
 
-    def _say_again(self, lease: Lease) -> None:
-        """Tell this session what receivers told the wrapper's former one."""
-        session: Session = lease.session
-        with self._setting_up() as set_up:
+    @classmethod
+    @functools.cache
+    def _overrides(cls, *names: str) -> bool:
+        """Whether an engine made of this one overrides one of these methods."""
+        return any(getattr(cls, name) is not getattr(DatabaseWrapper, name) for name in names)
+
+    def _begin(self, lease: Lease) -> None:
+        """Hold a lease, and bring its session to this wrapper's set-up.
+
+        Nobody may use the session before that, so whatever interrupts it has the lease discarded.
+        """
+        session, set_up = lease.session, self.tenure.set_up
+        if not session.settled or session.carried != set_up.said or set_up.driver is not None:
+            self._bring(lease)
+        else:
             self.tenure.hold(lease)
             self.errors_occurred, self.health_check_done = False, True
-            set_up.announcements = session.announcements
-            set_up.announcements.begin()
-            for query, args in self.tenure.said:
-                with self.cursor() as cursor:
-                    cursor.execute(query, args)
-            self._settle(session, set_up)
+
+    def _bring(self, lease: Lease) -> None:
+        """Bring a session to the set-up that this wrapper said when it connected, if it did."""
+        session, set_up = lease.session, self.tenure.set_up
+        with self._nothing_stays_leased():
+            self.tenure.hold(lease)
+            self.errors_occurred, self.health_check_done = False, True
+            if not session.settled:
+                session.begin_set_up(self._new_parameters)
+                if set_up.has_baseline:
+                    with session.baseline():
+                        mysql.DatabaseWrapper.init_connection_state(self)
+                session.end_set_up()
+            session.bring(set_up, self._new_parameters)
+            self.tenure.set_up = set_up
 
     @async_unsafe
-    def _connect(self, lease: Lease | None = None) -> None:
-        with self._setting_up() as set_up:
-            if lease is not None:
-                self.tenure.hold(lease)
+    def _connect(self) -> None:
+        with self._setting_up():
             super().connect()
-            if self.tenure.lease is not None:
-                self._settle(self.tenure.lease.session, set_up)
 
     @contextmanager
-    def _setting_up(self) -> Iterator[SetUp]:
-        """While the session is made ready for this wrapper; nothing stays leased if that fails."""
-        set_up = self.tenure.set_up = SetUp()
+    def _setting_up(self) -> Iterator[None]:
+        """In this block Django connects. The outermost one sees the end of the set-up."""
+        if self._is_setting_up:
+            yield
+            return
+        self._is_setting_up = True
         try:
-            yield set_up
+            with self._nothing_stays_leased():
+                yield
+                if self.tenure.lease is not None:
+                    session: Session = self.tenure.lease.session
+                    self.tenure.set_up = session.end_set_up()
+        finally:
+            self._is_setting_up = False
+
+    def _connect_as_engine(self) -> None:
+        """Connect, where an engine speaks to the session after connect() or ensure_connection()."""
+        if self.tenure.standing is CLOSED and self._overrides("connect", "ensure_connection"):
+            with self._setting_up():
+                self.ensure_connection()
+
+    @contextmanager
+    def _nothing_stays_leased(self) -> Iterator[None]:
+        """Have the lease discarded where the block fails, while a session is made ready."""
+        try:
+            yield
         except BaseException:
             self.tenure.abandon("set-up failed")
             raise
-        finally:
-            self.tenure.set_up = None
 
     @async_unsafe
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """Lease a session; Django's connections without a database are opened for themselves."""
+        """Lease a session that was connected with these parameters, or connect one.
+
+        Django's connections without a database are opened for themselves.
+        """
+        hide(conn_params)
         if self.alias == NO_DB_ALIAS:
-            return open_session(self.alias, conn_params)
+            connect_args = parse_pool_settings(self.alias, self.settings_dict).connect_args
+            return open_session(self.alias, resolved(self.alias, conn_params, connect_args))
         lease = self.tenure.lease
         if lease is None:
-            lease = self._take_lease(conn_params)
+            self._access, self._given = self._access_for(conn_params), conn_params
+            try:
+                lease = self._take_lease(self._access)
+            finally:
+                self._given = None
             self.tenure.hold(lease)
-        if self.tenure.set_up is not None:
-            self.tenure.set_up.reused = lease.session.settled
+            lease.session.begin_set_up(self._new_parameters)
         return lease.session
 
-    def _take_lease(self, params: dict[str, Any]) -> Lease:
+    def _access_for(self, params: dict[str, Any]) -> Access:
+        """How sessions with these parameters are opened: the settings', or an engine's own."""
+        if not self._knows_settings():  # An engine makes all parameters itself.
+            self._note_settings()
+        isolation_level = getattr(self, "isolation_level", None)
+        is_own = params == self._params
+        own = self._own_access
+        if is_own and own is not None and own.identity.isolation_level == isolation_level:
+            return own
+        identity = Identity(copied(_public(params)), isolation_level)
+        access = Access(identity, self._settings or (), lambda: self._fresh(identity, params))
+        if is_own:
+            identity = self._pool().welcome(self, access)
+            access = self._own_access = replace(access, identity=identity)
+        return access
+
+    def _fresh(self, identity: Identity, params: dict[str, Any]) -> Mapping[str, Any]:
+        """What the parameters are now, as the token in them may have been renewed."""
+        if self._given is not None:
+            return self._given
+        fresh = self.get_connection_params()
+        return fresh if _public(fresh) == identity.params else params
+
+    def _new_parameters(self) -> Mapping[str, Any]:
+        """With which a session for this wrapper would be connected now."""
+        assert self._access is not None
+        return self._pool().parameters(self._access)
+
+    def _take_lease(self, access: Access | None) -> Lease:
+        assert access is not None
         while True:
-            pool = self._pool(params)
-            lease = pool.lease(self.tenure.former)
+            pool = self._pool()
+            if pool is not self._known_to:
+                pool.welcome(self, access)
+                self._known_to = pool
+            lease = pool.lease(access, self.tenure.former)
             if lease is not None:
                 self._take_tenure(pool.settings.lease)
                 return lease
@@ -176,44 +275,36 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
             before, self.tenure = self.tenure, kind(self)
             self.tenure.set_up, self.tenure.opening = before.set_up, before.opening
 
-    def _pool(self, params: dict[str, Any]) -> AliasPool:
-        alias, identity = self.alias, self._params_identity
+    def _pool(self) -> AliasPool:
+        alias, key = self.alias, self._pool_key
         pool = registry.current(alias)
-        if pool is not None and pool.serves(identity):
-            return pool
-        return registry.pool_for(
-            alias, identity, lambda: make_pool(alias, identity, params, self.settings_dict)
-        )
+        if pool is None or not pool.serves(key):
+            pool = registry.pool_for(
+                alias, key, lambda: make_pool(key, parse_pool_settings(alias, self.settings_dict))
+            )
+        return pool
 
     def init_connection_state(self) -> None:
-        """Set a new session up. One that was leased before has been set up already."""
-        set_up, lease = self.tenure.set_up, self.tenure.lease
-        if set_up is None or not set_up.reused:
+        """Django's, for a session that has not heard it yet, or was told otherwise just now."""
+        lease = self.tenure.lease
+        session: Session | None = lease.session if lease is not None else None
+        if session is None or session.recording is None:
             super().init_connection_state()
-        if set_up is not None and lease is not None:
-            # Django sends connection_created next.
-            set_up.announcements = lease.session.announcements
-            set_up.announcements.begin()
-
-    def _settle(self, session: Session, set_up: SetUp) -> None:
-        """Make what Django and the receivers sent the session's baseline."""
-        announced, set_up.announcements = set_up.announcements, None
-        for query, args in announced.to_repeat() if announced else ():
-            with self.cursor() as cursor:
-                cursor.execute(query, args)
-        self.tenure.said = session.announcements.said
-        if not set_up.reused or session.dirty:
-            session.settle()
+        elif not session.has_baseline or session.recording.said:
+            with session.baseline():
+                super().init_connection_state()
 
     @cached_property
     def mysql_server_data(self) -> dict[str, Any]:
         """Django's probe of the server, made once a pool instead of once a thread."""
         if self.alias == NO_DB_ALIAS:
             return super().mysql_server_data
-        pool = self._pool(self.get_connection_params())
-        data = pool.server_data
+        params = self.get_connection_params()
+        where = tuple(str(params.get(name)) for name in _SERVER)
+        known = self._pool().server_data
+        data = known.get(where)
         if data is None:
-            data = pool.server_data = super().mysql_server_data
+            data = known[where] = super().mysql_server_data
         return data
 
     # Between leasing and releasing
@@ -224,16 +315,19 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         try:
             if tenure.standing is RESTING:
                 self._resume()
+            elif self.connection is None:
+                self._connect_as_engine()
             return super()._cursor(name)  # type: ignore[misc]
         finally:
             self.tenure.opening = opening
 
     def _resume(self) -> None:
         """Lease again after a rest: what ensure_connection() does, in fewer steps."""
-        pool, lease = registry.current(self.alias), None
+        pool, access, lease = self._known_to, self._access, None
+        is_known = pool is registry.current(self.alias) and self._knows_settings()
         try:
-            if pool is not None and pool.serves(_identity(self.settings_dict)):
-                lease = pool.lease(self.tenure.former)
+            if is_known and pool is not None and access is not None:
+                lease = pool.lease(access, self.tenure.former)
             if lease is None:
                 self.connect()
             else:  # Others may have had the session meanwhile, also the one that was preferred.
@@ -241,14 +335,6 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         except MySQLdb.Error:
             with self.wrap_database_errors:
                 raise
-
-    def create_cursor(self, name: str | None = None) -> Any:
-        tenure = self.tenure
-        if tenure.lease is None:
-            return super().create_cursor(name)
-        if isinstance(tenure, TransactionTenure):
-            return CountedCursor(self.connection.cursor(), tenure)
-        return LeasedCursor(self.connection.cursor(), tenure)
 
     @property
     def is_suspended(self) -> bool:
@@ -259,10 +345,14 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         """Django's; a resting wrapper knows without a lease."""
         if self.tenure.standing is RESTING:
             return bool(self.autocommit)
+        if self.connection is None:
+            self._connect_as_engine()
         return bool(super().get_autocommit())
 
     def set_autocommit(self, autocommit: bool, *args: Any, **kwargs: Any) -> None:
         """Django's. Switching it on is also the end of an ``atomic`` block, and of its lease."""
+        if self.connection is None:
+            self._connect_as_engine()
         super().set_autocommit(autocommit, *args, **kwargs)
         if autocommit:
             self.tenure.rest_if_free()
@@ -298,6 +388,16 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         self._left = _wrapper_settings(settings) if as_made else None
 
     def is_usable(self) -> bool:
+        """Django's. A resting wrapper is connected, so it leases and asks."""
+        if self.tenure.standing is not RESTING:
+            return self._is_usable()
+        try:
+            with self.cursor():
+                return self._is_usable()
+        except DatabaseError:
+            return False
+
+    def _is_usable(self) -> bool:
         usable = self.connection is not None and super().is_usable()
         if not usable and self.tenure.lease is not None:
             self.tenure.lease.session.broken = "not usable"
@@ -315,6 +415,19 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
     def forget_session(self) -> None:
         """In a forked child: session, transaction and hooks are the parent's; start afresh."""
         self.tenure.forget()
-        self._left = None
+        self._left = self._known_to = None
         self.in_atomic_block = self.needs_rollback = self.closed_in_transaction = False
         self.savepoint_ids, self.atomic_blocks, self.run_on_commit = [], [], []
+
+
+# Of the parameters, those on which the answers of Django's probe depend.
+_SERVER = ("host", "port", "unix_socket", "sql_mode", "init_command")
+
+
+def _key(settings: Mapping[str, Any]) -> object:
+    """What of an alias's settings its pool is made from."""
+    return copied(settings["OPTIONS"].get("pool")), settings["CONN_HEALTH_CHECKS"]
+
+
+def _public(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if name not in SECRETS}

@@ -8,6 +8,8 @@ from django.db.backends.mysql import creation as mysql
 
 from mysqlpool.aliases.registry import close_pool
 
+from .client import with_password
+
 __all__ = ["DatabaseCreation"]
 
 
@@ -19,3 +21,14 @@ class DatabaseCreation(mysql.DatabaseCreation):
         # tables gone, or those of the next one of this name.
         close_pool(self.connection.alias)
         return super()._destroy_test_db(test_database_name, verbosity)  # type: ignore[misc]
+
+    def _clone_db(self, source_database_name: str, target_database_name: str) -> None:
+        # Django gives the settings as they are to the programs that copy a database.
+        settings = self.connection.settings_dict
+        self.connection.settings_dict = with_password(settings)
+        try:
+            super()._clone_db(  # type: ignore[misc]
+                source_database_name, target_database_name
+            )
+        finally:
+            self.connection.settings_dict = settings

@@ -16,24 +16,26 @@ Where the wrapper stands says ``standing``:
     RESTING  --end---------> CLOSED
 
 A resting wrapper has no connection, as a closed one has none, but is still
-connected in Django's sense: ``connection_created`` is not sent again for a lease
-on a session that was set up before.
+connected in Django's sense: ``connection_created`` is not sent again.  The
+set-up that its holder said when it connected goes along: the session of the next
+lease is brought to it.  Where that cannot be done the lease stays, too.
 """
 
 from __future__ import annotations
 
 import enum
+import threading
+import weakref
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from mysqlpool.pool import Lease
-from mysqlpool.session.announcements import Announcements, Said
 from mysqlpool.session.session import Session
+from mysqlpool.session.set_up import NO_SET_UP, SetUp
 
-__all__ = ["TENURES", "SetUp", "Standing", "Tenure", "TransactionTenure"]
+__all__ = ["TENURES", "Standing", "Tenure", "TransactionTenure"]
 
 
 class Standing(enum.Enum):
@@ -48,22 +50,6 @@ class Standing(enum.Enum):
 CLOSED, LEASED, RESTING = Standing
 
 
-@dataclass(slots=True)
-class SetUp:
-    """What is being sent while Django connects.
-
-    ``reused`` tells whether the session was set up by an earlier lease, and ``announcements``,
-    while the receivers of ``connection_created`` run, what they told it then.
-    """
-
-    reused: bool = False
-    announcements: Announcements | None = None
-
-    def is_known(self, query: Any, args: Any) -> bool:
-        """Whether this is said by a receiver, and was said to the session before."""
-        return self.announcements is not None and self.announcements.is_known(query, args)
-
-
 class Tenure:
     """The tenure of ``lease="task"``. ``wrapper`` is Django's, whose ``connection`` is set here."""
 
@@ -71,12 +57,10 @@ class Tenure:
         self.wrapper = wrapper
         self.standing = CLOSED
         self.lease: Lease | None = None
-        self.cursors = 0  # open ones of the present lease, where they are counted
         self.former: Session | None = None
         """The session to be preferred."""
-        self.said: Sequence[Said] = ()
-        """What receivers of ``connection_created`` told this wrapper's last session."""
-        self.set_up: SetUp | None = None
+        self.set_up: SetUp = NO_SET_UP
+        """What was said while Django connected this wrapper, if it is connected."""
         self.distrust: str | None = None
         """Why the session that is being closed is not to be kept."""
         self.opening = False
@@ -85,17 +69,17 @@ class Tenure:
     def hold(self, lease: Lease) -> None:
         """Begin with a lease; it lasts until the end."""
         self.lease = lease
-        self.cursors = 0
         self.standing = LEASED
         self.wrapper.connection = lease.session
 
     def end(self) -> None:
         """End the lease: the session goes back, or is discarded if it cannot be restored."""
         lease, self.lease = self.lease, None
-        self.standing, self.former = CLOSED, None
+        self.standing, self.former, self.set_up = CLOSED, None, NO_SET_UP
         if lease is None:
             return
         try:
+            lease.session.end_turn()
             reason = self.distrust or lease.session.restore()
         except BaseException:
             lease.discard("interrupted")
@@ -108,14 +92,17 @@ class Tenure:
     def abandon(self, reason: str) -> None:
         """Discard the session of a lease, if there is one, without asking what state it is in."""
         lease, self.lease, self.wrapper.connection = self.lease, None, None
-        self.standing = CLOSED
+        self.standing, self.set_up = CLOSED, NO_SET_UP
         if lease is not None:
+            lease.session.end_turn()
             lease.discard(reason)
 
     def forget(self) -> None:
         """In a forked child: the lease and its session are the parent's."""
+        if self.lease is not None:
+            self.lease.session.end_turn()
         self.lease = self.former = self.wrapper.connection = None
-        self.standing = CLOSED
+        self.standing, self.set_up = CLOSED, NO_SET_UP
 
     def rest_if_free(self) -> None:
         """A statement or a transaction has ended. That does not end a task's lease."""
@@ -126,41 +113,66 @@ class TransactionTenure(Tenure):
 
     def __init__(self, wrapper: Any) -> None:
         super().__init__(wrapper)
-        self.strays: deque[Lease | None] = deque()
-        """The leases of cursors that another thread's garbage collector found."""
+        self._reference = weakref.ref(self)
+        self.strays: deque[tuple[Session, int]] = deque()
+        """The sessions and turns of cursors that another thread's garbage collector found."""
 
-    def cursor_opened(self) -> None:
-        self.cursors += 1
+    def hold(self, lease: Lease) -> None:
+        self.lease = lease
+        self.standing = LEASED
+        session = self.wrapper.connection = lease.session
+        session.tenure = self._reference  # Its cursors are counted.
 
     def cursor_closed(self) -> None:
         """One of the present lease's cursors is closed."""
-        self.cursors -= 1
+        lease = self.lease
+        if lease is None:
+            return
+        session: Session = lease.session
+        session.cursors -= 1
         while self.strays:
-            self.cursors -= self.strays.popleft() is self.lease
+            session.cursors -= self.strays.popleft() == (session, session.turn)
         self.rest_if_free()
+
+    def cursor_lost(self, turn: int) -> None:
+        """One of the present lease's cursors was collected, by this thread or another one.
+
+        Another thread must neither count nor end the lease: it only notes it.
+        """
+        lease = self.lease
+        if threading.get_ident() == self.wrapper._thread_ident:
+            self.cursor_closed()
+        elif lease is not None:
+            self.strays.append((lease.session, turn))
 
     def rest_if_free(self) -> None:
         """End the lease, unless something binds the wrapper to its session."""
         lease, wrapper = self.lease, self.wrapper
+        if lease is None:
+            return
+        session: Session = lease.session
         if (
-            lease is None
-            or self.cursors
+            session.cursors
             or wrapper.in_atomic_block
             or not wrapper.autocommit
             or wrapper.errors_occurred
-            or self.set_up is not None
+            or session.recording is not None
             or self.opening
         ):
             return
-        session: Session = lease.session
         if session.dirty:
             lease.pin(session.dirty)
+        elif wrapper.connection is not session:  # An engine put something around it.
+            lease.pin("a connection of the engine's own")
         elif session.is_at_rest():
             self.former = session
             self.lease = wrapper.connection = None
             # A wrapper that begins with autocommit off has to be connected anew.
             self.standing = RESTING if wrapper.settings_dict["AUTOCOMMIT"] else CLOSED
+            session.end_turn()
             lease.give_back()
+        elif session.is_changed_in_python():
+            lease.pin("the driver's state")
 
 
 TENURES: Mapping[str, type[Tenure]] = MappingProxyType(

@@ -414,10 +414,9 @@ def test_connections_without_a_database_are_opened_for_themselves_and_closed(obs
 
 def test_dbshell_gets_the_same_arguments_as_on_djangos_engine() -> None:
     wrapper = connections["default"]
-    assert wrapper.client_class is StockWrapper.client_class
-    args, _ = wrapper.client_class.settings_to_cmd_args_env(
-        wrapper.settings_dict, ["-e", "SELECT 7"]
-    )
+    call: Any = (wrapper.settings_dict, ["-e", "SELECT 7"])
+    args, env = wrapper.client_class.settings_to_cmd_args_env(*call)
+    assert (args, env) == StockWrapper.client_class.settings_to_cmd_args_env(*call)
     # Django calls it mysql, a name that MariaDB's package need not have any more.
     client = shutil.which("mysql") or shutil.which("mariadb")
     if client is None:

@@ -252,7 +252,7 @@ def test_a_typo_is_answered_with_the_nearest_known_key(settings: Settings) -> No
     )
     settings.MYSQLPOOL_ARGUMENTS = {}
     assert refusal({"pingafter": 1}).endswith("did you mean 'ping_after'?")
-    assert "known are: echo, lease, logging_name, max_overflow" in refusal({"zzz": 1})
+    assert "known are: connect_args, echo, lease, logging_name, max_overflow" in refusal({"zzz": 1})
     assert refusal({"class": "QuePool"}).endswith("not 'QuePool': did you mean 'QueuePool'?")
 
 

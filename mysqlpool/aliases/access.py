@@ -1,0 +1,90 @@
+"""Access: as whom, where and with which parameters a session is opened for a wrapper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from django.core.exceptions import ImproperlyConfigured
+
+__all__ = ["SECRETS", "Access", "Identity", "Secret", "hide", "resolved"]
+
+# mysqlclient's names of the password.
+SECRETS = ("password", "passwd")
+
+ConnectArgs = Callable[[dict[str, Any]], Mapping[str, Any]]
+
+
+class Secret(str):
+    """A password, or a token, whose repr does not tell it.
+
+    A traceback that is rendered with locals shows reprs.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'**********'"
+
+
+class Identity(NamedTuple):
+    """What two wrappers must agree in to use the same sessions: the parameters less the secret."""
+
+    params: Mapping[str, Any]
+    isolation_level: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How sessions are opened for one wrapper.
+
+    ``params()`` are those for mysqlclient, asked for when a session is opened, so that a token is
+    fresh. ``settings`` are those of the alias which they were made from.
+    """
+
+    identity: Identity
+    settings: tuple[Any, ...]
+    params: Callable[[], Mapping[str, Any]]
+
+
+def hide(params: dict[str, Any]) -> dict[str, Any]:
+    """Put a `Secret` in the place of the password, in the dict itself, and return it."""
+    for name in SECRETS:
+        if isinstance(params.get(name), str):
+            params[name] = Secret(params[name])
+    return params
+
+
+def resolved(
+    alias: str, params: Mapping[str, Any], connect_args: ConnectArgs | None = None
+) -> dict[str, Any]:
+    """The parameters for one physical connect: a callable password called, ``connect_args`` asked.
+
+    Raises ``ImproperlyConfigured`` where one of them returns something else than it should, and
+    whatever they raise.
+    """
+    made = dict(params)
+    for name in SECRETS:
+        if callable(made.get(name)):
+            made[name] = _password(alias, made[name]())
+    hide(made)
+    if connect_args is not None:
+        given: object = connect_args(made)
+        if not isinstance(given, Mapping):
+            place = f"DATABASES[{alias!r}]['OPTIONS']['pool']['connect_args']"
+            raise ImproperlyConfigured(
+                f"{place} must return the parameters that it is given, changed or not, as a dict, "
+                f"and not {type(given).__name__}"
+            )
+        made = hide(dict(given))
+    return made
+
+
+def _password(alias: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ImproperlyConfigured(
+            f"DATABASES[{alias!r}]['PASSWORD'] is a callable, which must return a string and not "
+            f"{type(value).__name__}"
+        )
+    return value

@@ -1,0 +1,42 @@
+"""The command-line client, such as ``dbshell`` runs it, with the password of this moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS
+from django.db.backends.mysql import client as mysql
+
+from mysqlpool.aliases.access import resolved
+from mysqlpool.conf.settings import parse_pool_settings
+
+__all__ = ["DatabaseClient", "with_password"]
+
+# mysqlclient's names of parameters, and Django's of the settings that they come from.
+_NAMES = {"user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
+
+
+def with_password(settings_dict: dict[str, Any]) -> dict[str, Any]:
+    """The settings of an alias as they are for a connect now: a callable password is called, and
+    ``connect_args`` are asked.
+    """
+    connect_args = parse_pool_settings(DEFAULT_DB_ALIAS, settings_dict).connect_args
+    if connect_args is None and not callable(settings_dict["PASSWORD"]):
+        return settings_dict
+    params = {name: settings_dict[key] for name, key in _NAMES.items()}
+    made = resolved(DEFAULT_DB_ALIAS, params, connect_args)
+    return {**settings_dict, **{key: made.get(name, "") for name, key in _NAMES.items()}}
+
+
+class DatabaseClient(mysql.DatabaseClient):
+    """Django's, with the password of this moment."""
+
+    @classmethod
+    def settings_to_cmd_args_env(
+        cls, settings_dict: dict[str, Any], parameters: Iterable[str]
+    ) -> tuple[list[str], dict[str, str] | None]:
+        settings_dict = with_password(settings_dict)
+        found: tuple[list[str], dict[str, str] | None]
+        found = super().settings_to_cmd_args_env(settings_dict, parameters)
+        return found

@@ -1,0 +1,158 @@
+"""Cursors that die with the lease they were made on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from django.db import InterfaceError
+
+__all__ = ["CountedCursor", "GuardedCursor", "Tenure", "guarded"]
+
+
+@functools.cache
+def guarded(kind: type[Any], guard: type[GuardedCursor]) -> type[Any]:
+    """The class of cursors that are guarded, and otherwise are of this kind."""
+    return type(kind.__name__, (guard, kind), {"__module__": kind.__module__})
+
+
+class Tenure(Protocol):
+    """Whose a session is at present, as far as cursors tell of their end."""
+
+    def cursor_closed(self) -> None: ...
+
+    def cursor_lost(self, turn: int) -> None: ...
+
+
+class _Session(Protocol):
+    """The session, as far as its cursors know it."""
+
+    alias: str
+    turn: int
+
+    @property
+    def recording(self) -> object: ...
+
+    def knows(self, sql: bytes) -> bool: ...
+
+
+class GuardedCursor:
+    """What a session makes of the driver's cursors, of whatever class.
+
+    The driver's cursor would go on working after the lease, on a session that somebody else holds
+    by then. After the release every method, and an unfinished iterator, raises
+    ``django.db.InterfaceError``. ``close()`` is harmless, and what the last statement told
+    (``rowcount``, ``lastrowid``, ...) can still be read.
+
+    A ``kind`` stands behind it in the order of methods: see `guarded`.
+    """
+
+    connection: _Session | None
+    _mogrify: Any
+    _turn: int  # the session's when the cursor was made
+
+    def _refuse_revoked(self) -> None:
+        # The driver refuses to use a closed cursor itself, with ProgrammingError.
+        session = self.connection
+        if session is not None and session.turn != self._turn:
+            raise InterfaceError(
+                f"This cursor's lease on {session.alias!r} has ended, and its session may be "
+                "another thread's by now. Get a new cursor from connection.cursor()."
+            )
+
+    def execute(self, query: Any, args: Any = None) -> Any:
+        session = self.connection
+        if session is not None:
+            if session.turn != self._turn:
+                self._refuse_revoked()
+            if session.recording is not None and session.knows(self._mogrify(query, args)):
+                return self._say_nothing()
+        return super().execute(query, args)  # type: ignore[misc]
+
+    def _say_nothing(self) -> int:
+        """Be as after a statement that was executed and has no result."""
+        kind: Any = self
+        kind._discard()
+        kind.description = kind.description_flags = kind._result = None
+        kind.rowcount = kind.warning_count = kind.lastrowid = kind.rownumber = 0
+        kind._rows, kind._executed = (), b"SET"
+        return 0
+
+    def executemany(self, query: Any, args: Any) -> Any:
+        self._refuse_revoked()
+        return super().executemany(query, args)  # type: ignore[misc]
+
+    def callproc(self, procname: Any, args: Any = ()) -> Any:
+        self._refuse_revoked()
+        return super().callproc(procname, args)  # type: ignore[misc]
+
+    def mogrify(self, query: Any, args: Any = None) -> Any:
+        self._refuse_revoked()
+        return super().mogrify(query, args)  # type: ignore[misc]
+
+    def nextset(self) -> Any:
+        self._refuse_revoked()
+        return super().nextset()  # type: ignore[misc]
+
+    def fetchone(self) -> Any:
+        self._refuse_revoked()
+        return super().fetchone()  # type: ignore[misc]
+
+    def fetchmany(self, size: Any = None) -> Any:
+        self._refuse_revoked()
+        return super().fetchmany(size)  # type: ignore[misc]
+
+    def fetchall(self) -> Any:
+        self._refuse_revoked()
+        return super().fetchall()  # type: ignore[misc]
+
+    def scroll(self, *args: Any, **kwargs: Any) -> Any:
+        self._refuse_revoked()
+        return super().scroll(*args, **kwargs)  # type: ignore[misc]
+
+    def __iter__(self) -> Iterator[Any]:
+        self._refuse_revoked()
+        rows = super().__iter__()  # type: ignore[misc]  # May be the cursor itself.
+        while True:
+            try:
+                row = next(rows)
+            except StopIteration:
+                return
+            yield row
+            self._refuse_revoked()
+
+    def close(self) -> None:
+        session = self.connection
+        if session is not None and session.turn != self._turn:
+            # An unread result belongs to a session that was discarded.
+            self.connection = None
+        else:
+            super().close()  # type: ignore[misc]
+
+
+class CountedCursor(GuardedCursor):
+    """A cursor that tells when it is closed, or lost to the garbage collector.
+
+    It is for a session whose lease may end between two statements.
+    """
+
+    _tenure: Tenure
+
+    def close(self) -> None:
+        session = self.connection
+        if session is None:
+            return
+        if session.turn != self._turn:
+            self.connection = None
+            return
+        try:
+            super(GuardedCursor, self).close()  # type: ignore[misc]
+        finally:
+            if session.turn == self._turn:
+                self._tenure.cursor_closed()
+
+    def __del__(self) -> None:
+        session = self.connection
+        if session is not None and session.turn == self._turn:
+            self._tenure.cursor_lost(self._turn)

@@ -1,0 +1,98 @@
+"""Set-up: what an engine or a receiver sends while Django connects, for one holder.
+
+Django's own statements are the same for every holder: they are the baseline, sent once a session.
+What a subclass of the engine or a receiver of ``connection_created`` says is this holder's. The
+session *carries* the part of it that does nothing but set variables to constants: such a statement
+need not be sent again to a session that was told the same, in the same place of the same sequence.
+``COM_CHANGE_USER`` undoes it. Everything else is sent each time, and leaves the session clean or
+dirty as it would coming from the application.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from .driver_state import DriverState
+
+__all__ = ["NO_SET_UP", "Assignment", "Recording", "SetUp"]
+
+# With other values of these a server reads a text, or the literals in it, in another way.
+_READING = frozenset(
+    ["sql_mode", "character_set_client", "character_set_connection", "collation_connection"]
+)
+
+
+class Assignment(NamedTuple):
+    """A text that sets session variables and user variables to constants, and which ones."""
+
+    sql: bytes
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class SetUp:
+    """What one holder's set-up left in its session: variables, and the driver's state in Python.
+
+    ``driver`` is None where it changed nothing of that. ``has_baseline`` tells whether Django's own
+    statements were sent. An engine may leave them out.
+    """
+
+    said: tuple[Assignment, ...] = ()
+    driver: DriverState | None = None
+    has_baseline: bool = True
+
+
+NO_SET_UP = SetUp()
+
+
+class Recording:
+    """A set-up under way, on a session that may carry what another one said.
+
+    ``carried`` is that, and ``said`` what was said by now, sent or not. Of what is carried, the
+    first ``len(said)`` have been said again or been overridden; the rest is *pending*.
+    ``parameters`` are those of a new session for this holder, by which the session is renewed.
+    """
+
+    def __init__(
+        self, carried: Sequence[Assignment], parameters: Callable[[], Mapping[str, Any]]
+    ) -> None:
+        self.carried = carried
+        self.parameters = parameters
+        self.said: list[Assignment] = []
+        self.follows = True  # It has said what is carried so far, word for word.
+        self.is_django = False  # Django's own statements are being sent.
+
+    @property
+    def pending(self) -> Sequence[Assignment]:
+        return self.carried[len(self.said) :]
+
+    def repeats(self, sql: bytes) -> bool:
+        """Whether the session carries this already, and was told it at this point."""
+        if self.is_django or not self.follows:
+            return False
+        pending = self.pending
+        return bool(pending) and pending[0].sql == sql
+
+    def needs_renewal(self, sql: bytes, names: frozenset[str] | None) -> bool:
+        """Whether the session must first be rid of what is pending.
+
+        ``names`` are those of the variables that ``sql`` sets; None where it does something else,
+        and what is pending could tell. Another value for the same variables overrides them.
+        """
+        pending = self.pending
+        if not pending or self.repeats(sql):
+            return False
+        if names is None or pending[0].names != names:
+            return True
+        return any(one.names & _READING for one in pending)
+
+    def note(self, assignment: Assignment) -> None:
+        """Note what was said."""
+        self.follows = self.repeats(assignment.sql)
+        self.said.append(assignment)
+
+    def renewed(self) -> None:
+        """The session carries nothing any more but what was said again."""
+        self.carried, self.follows = (), False
