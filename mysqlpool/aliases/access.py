@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
@@ -44,13 +44,13 @@ class Access:
     """
 
     identity: Identity
-    settings: tuple[Any, ...]
-    params: Callable[[], Mapping[str, Any]]
+    settings: tuple[Any, ...] = field(repr=False)
+    params: Callable[[], Mapping[str, Any]] = field(repr=False)
 
 
-def hide(params: dict[str, Any]) -> dict[str, Any]:
+def hide(params: dict[str, Any], names: Iterable[str] = SECRETS) -> dict[str, Any]:
     """Put a `Secret` in the place of the password, in the dict itself, and return it."""
-    for name in SECRETS:
+    for name in names:
         if isinstance(params.get(name), str):
             params[name] = Secret(params[name])
     return params

@@ -256,14 +256,20 @@ class Session(Connection):
                 self._baseline.append(sql)
             return True
         names = assigned(sql) if self._is_renewable() else None
-        if names is not None:
-            self._assign(recording, Assignment(sql, names))
-        elif recording.needs_renewal(sql, None):
+        if names is None:
+            self._stop_carrying()
+            return False
+        self._assign(recording, Assignment(sql, names))
+        return True
+
+    def _stop_carrying(self) -> None:
+        """Undo what a former set-up left, before this one does what could not be repeated."""
+        recording = self.recording
+        if recording is not None and not recording.is_django and recording.pending:
             self._renew(recording)
-        return names is not None
 
     def _assign(self, recording: Recording, assignment: Assignment) -> None:
-        if recording.needs_renewal(assignment.sql, assignment.names):
+        if recording.needs_renewal(assignment):
             self._renew(recording)
         self._send(assignment.sql)
         recording.note(assignment)
@@ -279,10 +285,11 @@ class Session(Connection):
         statements off (https://dev.mysql.com/doc/c-api/8.4/en/mysql-change-user.html).
         """
         options, given = self._options, recording.parameters()
+        user = given.get("user", options["user"])
         password = given.get("password", given.get("passwd")) or ""
         database = options.get("database", options.get("db")) or ""
         try:
-            _mysql.connection.change_user(self, given["user"], password, database)
+            _mysql.connection.change_user(self, user, password, database)
             if self.client_flag & CLIENT.MULTI_STATEMENTS:
                 _mysql.connection.set_server_option(self, _MULTI_STATEMENTS_ON)
             _mysql.connection.set_character_set(self, self._charset)
@@ -521,6 +528,8 @@ class Session(Connection):
     def autocommit(self, on: bool) -> None:
         """Switch autocommit. Switching it on commits an open transaction, as the server does."""
         commits = bool(on) and not self.get_autocommit()
+        if bool(on) != self.get_autocommit():
+            self._stop_carrying()
         super().autocommit(on)
         if commits:
             self._ended()
@@ -554,6 +563,7 @@ class Session(Connection):
         _mysql.connection.ping(self, *args)
 
     def _soil(self, reason: str) -> None:
+        self._stop_carrying()
         self.dirty = self.dirty or reason
 
     def _ended(self) -> None:

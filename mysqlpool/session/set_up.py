@@ -75,16 +75,16 @@ class Recording:
         pending = self.pending
         return bool(pending) and pending[0].sql == sql
 
-    def needs_renewal(self, sql: bytes, names: frozenset[str] | None) -> bool:
-        """Whether the session must first be rid of what is pending.
+    def needs_renewal(self, assignment: Assignment) -> bool:
+        """Whether the session must be rid of what is pending before this is said.
 
-        ``names`` are those of the variables that ``sql`` sets; None where it does something else,
-        and what is pending could tell. Another value for the same variables overrides them.
+        Another value for the same variables overrides them. Before anything but an assignment the
+        session must be rid of it in any case: it could tell.
         """
         pending = self.pending
-        if not pending or self.repeats(sql):
+        if not pending or self.repeats(assignment.sql):
             return False
-        if names is None or pending[0].names != names:
+        if pending[0].names != assignment.names:
             return True
         return any(one.names & _READING for one in pending)
 

@@ -40,7 +40,8 @@ from .tenure import CLOSED, RESTING, TENURES, Tenure
 __all__ = ["DatabaseWrapper"]
 
 # What connection parameters are made from.
-_settings_of = itemgetter("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS", "AUTOCOMMIT")
+_PARAMETERS = ("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS", "AUTOCOMMIT")
+_settings_of = itemgetter(*_PARAMETERS)
 # What else a wrapper takes from its settings when it connects.
 _wrapper_settings = itemgetter("CONN_HEALTH_CHECKS", "CONN_MAX_AGE")
 
@@ -103,7 +104,9 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         return bool(self._settings == _settings_of(self.settings_dict))
 
     def _note_settings(self) -> None:
-        self._settings = copied(_settings_of(self.settings_dict))
+        settings = {name: copied(self.settings_dict[name]) for name in _PARAMETERS}
+        hide(settings["OPTIONS"])
+        self._settings = _settings_of(hide(settings, ["PASSWORD"]))
         self._pool_key = _key(self.settings_dict)
         self._params = self._own_access = self._known_to = None
 

@@ -21,11 +21,14 @@ def replay(carried: list[Assignment], *texts: Assignment | bytes) -> list[bytes 
     recording = Recording(carried, dict)
     sent: list[bytes | str] = []
     for text in texts:
-        sql, names = text if isinstance(text, Assignment) else (text, None)
+        sql = text.sql if isinstance(text, Assignment) else text
         if recording.repeats(sql):
             recording.note(recording.pending[0])
             continue
-        if recording.needs_renewal(sql, names):
+        renews = (
+            recording.needs_renewal(text) if isinstance(text, Assignment) else recording.pending
+        )
+        if renews:
             sent += [RENEW, *(assignment.sql for assignment in recording.said)]
             recording.renewed()
         sent.append(sql)
@@ -63,7 +66,7 @@ def test_a_session_hears_what_it_does_not_carry(
 def test_what_was_said_is_what_the_next_holder_finds() -> None:
     recording = Recording([A, B], dict)
     for assignment in (A2, B):
-        assert not recording.needs_renewal(*assignment)
+        assert not recording.needs_renewal(assignment)
         recording.note(assignment)
     assert recording.said == [A2, B]
     assert not recording.pending
