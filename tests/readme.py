@@ -119,6 +119,8 @@ RESULTS = {
     ),
     "close_pool": Result(),
     "stats": Result(prints="default 0 of 5 in use"),
+    "Receivers, and engines made of this one": Result(("audited",)),
+    "Tokens": Result(),
     "Forking": Result(("child",)),
     "Sizing": Result(),
 }

@@ -20,6 +20,8 @@ disable multiplexing.
 import re
 from typing import NamedTuple
 
+from .lexical import BLANK, COMMENT, END, GAP, OPTIONAL, compiled
+
 
 class Effect(NamedTuple):
     """What a text does to its session.
@@ -38,59 +40,47 @@ class Effect(NamedTuple):
 PLAIN = Effect()
 
 
-def _compile(pattern: str) -> re.Pattern[bytes]:
-    return re.compile(pattern.encode(), re.VERBOSE | re.IGNORECASE | re.DOTALL)
-
-
-# A version comment, /*! */ or /*M! */, is code and deliberately not among these. A "--" begins a
-# comment only before a blank or a control character.
-_COMMENT = r"(?: \#[^\n]*+ | --(?=[\x00-\x20]|\Z)[^\n]*+ | /\*(?!M?!)(?:[^*]++|\*(?!/))*+\*/ )"
-_BLANK = rf"(?: [\x00-\x20]++ | {_COMMENT} )"
-_GAP = rf"{_BLANK}++"
-_OPTIONAL = rf"{_BLANK}*+"
-_END = r"(?![\w$\x80-\xff])"  # of a word; an identifier without quotes may hold all of these
-
 # After these, only what is in _TRACE changes the session. EXPLAIN and ANALYZE may be followed by
 # another statement, but only by one that is in this list as well. An UPDATE in the performance
 # schema may switch the instruments of this session's thread off.
 _VERB = rf"""(?:
     SELECT | INSERT | DELETE | REPLACE | WITH | VALUES | TABLE | LOAD | DO | KILL | HELP
-  | UPDATE (?! {_OPTIONAL} (?: (?: LOW_PRIORITY | IGNORE ) {_GAP} )*+ [`"]?+ PERFORMANCE_SCHEMA )
-  | SHOW (?! {_GAP} (?: WARNINGS | ERRORS | COUNT ) )
+  | UPDATE (?! {OPTIONAL} (?: (?: LOW_PRIORITY | IGNORE ) {GAP} )*+ [`"]?+ PERFORMANCE_SCHEMA )
+  | SHOW (?! {GAP} (?: WARNINGS | ERRORS | COUNT ) )
   | EXPLAIN | DESCRIBE | DESC | ANALYZE | OPTIMIZE | CHECK | CHECKSUM | REPAIR | TRUNCATE
-  | SAVEPOINT | RELEASE {_GAP} SAVEPOINT | ROLLBACK {_GAP} (?: WORK {_GAP} )? TO
-  | CREATE {_GAP} (?: OR {_GAP} REPLACE {_GAP} )? (?: (?: UNIQUE | FULLTEXT | SPATIAL ) {_GAP} )?
+  | SAVEPOINT | RELEASE {GAP} SAVEPOINT | ROLLBACK {GAP} (?: WORK {GAP} )? TO
+  | CREATE {GAP} (?: OR {GAP} REPLACE {GAP} )? (?: (?: UNIQUE | FULLTEXT | SPATIAL ) {GAP} )?
         (?: INDEX | VIEW | SEQUENCE | DATABASE | SCHEMA )
-  | ALTER {_GAP} (?: (?: ONLINE | IGNORE ) {_GAP} )*+ (?: TABLE | VIEW | SEQUENCE )
-  | DROP {_GAP} (?: TABLES? | INDEX | VIEW | SEQUENCE | PROCEDURE | FUNCTION | TRIGGER | EVENT )
-  | RENAME {_GAP} TABLES?
-) {_END}"""
+  | ALTER {GAP} (?: (?: ONLINE | IGNORE ) {GAP} )*+ (?: TABLE | VIEW | SEQUENCE )
+  | DROP {GAP} (?: TABLES? | INDEX | VIEW | SEQUENCE | PROCEDURE | FUNCTION | TRIGGER | EVENT )
+  | RENAME {GAP} TABLES?
+) {END}"""
 
 # MySQL's CREATE TABLE may end with START TRANSACTION, which is looked for in each of them.
-_MAKES_TABLE = rf"CREATE {_GAP} (?: OR {_GAP} REPLACE {_GAP} )? TABLE {_END}"
+_MAKES_TABLE = rf"CREATE {GAP} (?: OR {GAP} REPLACE {GAP} )? TABLE {END}"
 
 # MariaDB's settings for one statement, which the server takes back itself: those that say how long
 # it may take and how it is executed. Others, such as sql_mode, may change how it is read.
 _NAME = r"""(?: max_statement_time | (?:innodb_)? lock_wait_timeout | optimizer_\w++
   | (?:sort|join|read|read_rnd)_buffer_size | (?:tmp|max_heap)_table_size )"""
 _VALUE = r"(?: [\w.+-]++ | '[^'\\]*+' )"
-_SETTING = rf"{_NAME} {_OPTIONAL} = {_OPTIONAL} {_VALUE} {_OPTIONAL}"
-_SETTINGS = rf"{_SETTING} (?: , {_OPTIONAL} {_SETTING} )*+"
-_FOR_ONE = rf"(?: SET {_GAP} STATEMENT {_GAP} {_SETTINGS} FOR {_GAP} )?+"
-_START = rf"[\x00-\x20(]*+ (?: {_GAP} [\x00-\x20(]*+ )?+ {_FOR_ONE}"
+_SETTING = rf"{_NAME} {OPTIONAL} = {OPTIONAL} {_VALUE} {OPTIONAL}"
+_SETTINGS = rf"{_SETTING} (?: , {OPTIONAL} {_SETTING} )*+"
+_FOR_ONE = rf"(?: SET {GAP} STATEMENT {GAP} {_SETTINGS} FOR {GAP} )?+"
+_START = rf"[\x00-\x20(]*+ (?: {GAP} [\x00-\x20(]*+ )?+ {_FOR_ONE}"
 _QUICK_HEAD = rf"{_START} {_VERB}"
 _HEAD = rf"{_START} (?: {_VERB} | {_MAKES_TABLE} )"
 
 # What leaves something in the session from within an otherwise harmless statement: locks that
 # outlive a transaction, the count of all rows, the place in a log, the transaction that a new
 # table waits in. The name of a function may be quoted like any other.
-_TRACE = rf"""(?: GET_LOCK | SQL_CALC_FOUND_ROWS | AUDIT_LOG_READ | START {_GAP} TRANSACTION
+_TRACE = rf"""(?: GET_LOCK | SQL_CALC_FOUND_ROWS | AUDIT_LOG_READ | START {GAP} TRANSACTION
   | SERVICE_GET_(?:READ|WRITE)_LOCKS | VERSION_TOKENS_LOCK_(?:SHARED|EXCLUSIVE) ) (?![\w$])"""
 
 # What tells of an earlier statement. LAST_INSERT_ID with an argument does not.
-_READS = rf"""(?: LAST_INSERT_ID (?= [`"]?+ {_OPTIONAL} \( {_OPTIONAL} \) )
-  | (?: FOUND_ROWS | ROW_COUNT ) (?= [`"]?+ {_OPTIONAL} \( )
-  | @@ (?: (?:SESSION|LOCAL) {_OPTIONAL} \. {_OPTIONAL} )?+
+_READS = rf"""(?: LAST_INSERT_ID (?= [`"]?+ {OPTIONAL} \( {OPTIONAL} \) )
+  | (?: FOUND_ROWS | ROW_COUNT ) (?= [`"]?+ {OPTIONAL} \( )
+  | @@ (?: (?:SESSION|LOCAL) {OPTIONAL} \. {OPTIONAL} )?+
     (?: (?:LAST_)?INSERT_ID | IDENTITY | WARNING_COUNT | ERROR_COUNT | LAST_GTID ) ) (?![\w$])"""
 
 
@@ -103,7 +93,7 @@ def _pieces(words: str, suspicious: str, string: str) -> str:
     a byte that is a blank in some character sets.
     """
     return rf"""(?: {words} | {string} | `(?!{suspicious})[^`]*+` | "(?!{suspicious})[^"\\]*+"
-      | {_COMMENT} | -(?!-[\x00-\x20\x7f-\xff]) | /(?!\*) )*+"""
+      | {COMMENT} | -(?!-[\x00-\x20\x7f-\xff]) | /(?!\*) )*+"""
 
 
 # Nearly all that is suspicious has an underscore, and few words outside of quotes have one.
@@ -115,37 +105,35 @@ _QUICK_WORDS = rf"""[^_@:'"`\#\-/;\\[]++ | _(?!{_SOON})
 _QUICK_NAMES = "(?: GET_L | LAST_INS | SERVICE_GET | AUDIT_LOG | VERSION_TOK | FOUND_R | ROW_C )"
 
 _EXACT_WORDS = rf"""[^\w$@:'"`\#\-/;\\[]++ | (?!{_READS}|{_TRACE}) (?: [\w$]++ | @@ )"""
-_EXACT_NAMES = rf"(?:{_READS}|{_TRACE}) [`\"] {_OPTIONAL} \("
+_EXACT_NAMES = rf"(?:{_READS}|{_TRACE}) [`\"] {OPTIONAL} \("
 
-_STOP = _compile(rf"""(?P<next> ; | \Z )
+_STOP = compiled(rf"""(?P<next> ; | \Z )
   | [`"]?+ (?: (?P<trace>{_TRACE}) | (?P<reads>{_READS}) ) [`"]?+
   | (?P<variable> @ ) | (?P<code> /\* )""")
 
-_DIAGNOSTICS = _compile(rf"GET {_GAP} (?: CURRENT {_GAP} )? DIAGNOSTICS {_END}")
-_WARNINGS = _compile(rf"SHOW {_GAP} (?: WARNINGS | ERRORS | COUNT ) {_END}")
-_BEGINS = rf"BEGIN (?: {_GAP} WORK )? | START {_GAP} TRANSACTION (?: [\s,]*+ \w++ )*+"
-_CHAIN = rf"{_GAP} AND {_GAP} (?: NO {_GAP} CHAIN | (?P<chains> CHAIN ) )"
-_ENDS = (
-    rf"(?: COMMIT | ROLLBACK ) (?: {_GAP} WORK )? (?: {_CHAIN} )? (?: {_GAP} NO {_GAP} RELEASE )?"
-)
-_TRANSACTION = _compile(rf"(?: (?P<begins>{_BEGINS}) | {_ENDS} ) {_OPTIONAL} (?= ; | \Z )")
+_DIAGNOSTICS = compiled(rf"GET {GAP} (?: CURRENT {GAP} )? DIAGNOSTICS {END}")
+_WARNINGS = compiled(rf"SHOW {GAP} (?: WARNINGS | ERRORS | COUNT ) {END}")
+_BEGINS = rf"BEGIN (?: {GAP} WORK )? | START {GAP} TRANSACTION (?: [\s,]*+ \w++ )*+"
+_CHAIN = rf"{GAP} AND {GAP} (?: NO {GAP} CHAIN | (?P<chains> CHAIN ) )"
+_ENDS = rf"(?: COMMIT | ROLLBACK ) (?: {GAP} WORK )? (?: {_CHAIN} )? (?: {GAP} NO {GAP} RELEASE )?"
+_TRANSACTION = compiled(rf"(?: (?P<begins>{_BEGINS}) | {_ENDS} ) {OPTIONAL} (?= ; | \Z )")
 
 # The verbs worth naming as a reason. Others are not named, because text that is no SQL may be
 # anything.
-_DIRTY_VERB = _compile(rf"""(?: ALTER | BACKUP | BEGIN | BINLOG | CACHE | CALL | CHANGE | CLONE
+_DIRTY_VERB = compiled(rf"""(?: ALTER | BACKUP | BEGIN | BINLOG | CACHE | CALL | CHANGE | CLONE
   | COMMIT | CREATE | DEALLOCATE | DROP | EXECUTE | FLUSH | GET | GRANT | HANDLER | IMPORT
   | INSTALL | LOCK | PREPARE | PURGE | RENAME | RESET | RESIGNAL | RESTART | REVOKE | ROLLBACK
-  | SET | SHUTDOWN | SIGNAL | START | STOP | UNINSTALL | UNLOCK | UPDATE | USE | XA ) {_END}""")
-_BLANKS = _compile(_GAP)
-_LEADING = _compile(rf"(?: [\x00-\x20(;] | {_BLANK} )*+")
+  | SET | SHUTDOWN | SIGNAL | START | STOP | UNINSTALL | UNLOCK | UPDATE | USE | XA ) {END}""")
+_BLANKS = compiled(GAP)
+_LEADING = compiled(rf"(?: [\x00-\x20(;] | {BLANK} )*+")
 _UNKNOWN = "a statement that was not recognised"
 USER_VARIABLE = "a user variable"
 
 # For reads_variable: literals, which it passes over; the list after INTO; and the rest.
-_LITERAL = _compile(r"""'(?: [^'\\]++ | \\. )*+' | "(?: [^"\\]++ | \\. )*+" """)
+_LITERAL = compiled(r"""'(?: [^'\\]++ | \\. )*+' | "(?: [^"\\]++ | \\. )*+" """)
 _VARIABLE = r"@ (?: [\w.$]++ | `[^`]*+` )"
-_INTO = _compile(rf"INTO {_GAP} {_VARIABLE} (?: {_OPTIONAL} , {_OPTIONAL} {_VARIABLE} )*+")
-_READ = _compile(rf"(?<![@\w]) {_VARIABLE} {_OPTIONAL} (?! := )")
+_INTO = compiled(rf"INTO {GAP} {_VARIABLE} (?: {OPTIONAL} , {OPTIONAL} {_VARIABLE} )*+")
+_READ = compiled(rf"(?<![@\w]) {_VARIABLE} {OPTIONAL} (?! := )")
 
 
 class Classifier:
@@ -157,9 +145,9 @@ class Classifier:
     def __init__(self, *, backslash_escapes: bool = True) -> None:
         string = r"'(?: [^'\\]++ | \\. )*+'" if backslash_escapes else "'[^']*+'"
         quick = _pieces(_QUICK_WORDS, _QUICK_NAMES, string)
-        self._plain = _compile(rf"(?: {_QUICK_HEAD} {quick} (?: ; {_OPTIONAL} | \Z ) )++ \Z")
-        self._head = _compile(_HEAD)
-        self._rest = _compile(_pieces(_EXACT_WORDS, _EXACT_NAMES, string))
+        self._plain = compiled(rf"(?: {_QUICK_HEAD} {quick} (?: ; {OPTIONAL} | \Z ) )++ \Z")
+        self._head = compiled(_HEAD)
+        self._rest = compiled(_pieces(_EXACT_WORDS, _EXACT_NAMES, string))
 
     def effect(self, sql: bytes) -> Effect:
         """Tell what ``sql`` does to its session. It need not be valid SQL."""

@@ -1,0 +1,21 @@
+"""The smallest parts of an SQL text: what separates its words, and where a word ends.
+
+Sources: the chapters "Lexical Structure" and "Language Structure" of the manuals of MariaDB 10.11 and
+MySQL 8.4.
+"""
+
+import re
+
+
+def compiled(pattern: str) -> re.Pattern[bytes]:
+    """A verbose pattern for the bytes of a statement, in which the letter case does not count."""
+    return re.compile(pattern.encode(), re.VERBOSE | re.IGNORECASE | re.DOTALL)
+
+
+# A version comment, /*! */ or /*M! */, is code and deliberately not among these. A "--" begins a
+# comment only before a blank or a control character.
+COMMENT = r"(?: \#[^\n]*+ | --(?=[\x00-\x20]|\Z)[^\n]*+ | /\*(?!M?!)(?:[^*]++|\*(?!/))*+\*/ )"
+BLANK = rf"(?: [\x00-\x20]++ | {COMMENT} )"
+GAP = rf"{BLANK}++"
+OPTIONAL = rf"{BLANK}*+"
+END = r"(?![\w$\x80-\xff])"  # of a word; an identifier without quotes may hold all of these
