@@ -360,6 +360,16 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         if autocommit:
             self.tenure.rest_if_free()
 
+    @property
+    def allow_thread_sharing(self) -> bool:
+        """Django's, without its lock, which reading a number does not need.
+
+        From Python 3.14 on a signal handler that raises as ``with lock:`` begins leaves the lock
+        taken (see `mysqlpool.pool.locks`), and Django looks here for each cursor.
+        """
+        count: int = self._thread_sharing_count  # type: ignore[attr-defined]
+        return count > 0
+
     # Releasing
 
     def close(self) -> None:
