@@ -10,7 +10,9 @@ lines say how many were.
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,8 @@ from tests.server import (
 UNIT_TESTS = Path(__file__).resolve().parent / "unit"
 # Only root could listen there, and hardly anybody does: a connection is refused at once.
 NOWHERE = Server("127.0.0.1", 1, "nobody", "", "mysqlpool")
+
+EXIT_SECONDS = 60
 
 SERVER = pytest.StashKey[Server]()
 _RUNNING = pytest.StashKey[Any]()
@@ -84,8 +88,11 @@ def _start(config: pytest.Config) -> Server:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the server. A thread that was left hanging has a while to end, and is then shown."""
     if (running := config.stash.get(_RUNNING, None)) is not None:
         running.__exit__(None, None, None)
+    # The time limit of pyproject.toml is of a test; the interpreter waits for its threads for ever.
+    faulthandler.dump_traceback_later(EXIT_SECONDS, exit=True, file=sys.__stderr__)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
