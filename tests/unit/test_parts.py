@@ -60,9 +60,11 @@ def test_why_a_part_failed_is_told_once_more_in_the_end() -> None:
         "ERROR tests/unit/test_scopes.py::test_y - OSError",
         "+++++++++++++++++++++ Timeout +++++++++++++++++++++",
         "tests/unit/pool/test_stress.py ..Fatal Python error: Segmentation fault",
+        "E: Unable to locate package mariadb-server-core",
+        "ERROR: No matching distribution found for Django",
     ],
 )
-def test_which_test_failed_is_told_however_much_follows(line: str) -> None:
+def test_what_failed_is_told_however_much_follows(line: str) -> None:
     _, output = run(f"part bad 'echo \"{line}\"; seq 100; false'")
     lines = after_the_table(output)
     assert lines[lines.index("How bad failed:") + 1] == line
