@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connection, connections
+from django.db import DatabaseError, connection, connections
 from django.db.backends.mysql.base import DatabaseWrapper as StockWrapper
 from django.db.utils import ConnectionHandler
 
 from mysqlpool import close_pool
+from tests.helpers import run_threads
 
 
 def test_the_backend_subclasses_djangos_and_changes_nothing_global() -> None:
@@ -30,3 +31,31 @@ def test_bad_pool_settings_are_refused_when_the_wrapper_is_made() -> None:
     close_pool()
     with pytest.raises(ImproperlyConfigured, match="did you mean 'pool_size'"):
         ConnectionHandler(databases)["default"]
+
+
+def test_a_lock_of_djangos_that_a_signal_left_taken_makes_nobody_wait() -> None:
+    """From Python 3.14 on, a handler that raises as ``with lock:`` begins leaves the lock taken.
+
+    Django takes this one to read a number, for each cursor and in ``close()``. The thread whose
+    wrapper it belongs to would wait for itself for ever.
+    """
+
+    def work() -> None:
+        wrapper = connections["default"]
+        assert wrapper._thread_sharing_lock.acquire(blocking=False)
+        wrapper.validate_thread_sharing()
+        wrapper.close()
+
+    run_threads(work)
+
+
+def test_a_wrapper_is_of_one_thread_until_it_is_shared() -> None:
+    wrapper = connections["default"]
+    with pytest.raises(DatabaseError, match="can only be used in that same thread"):
+        run_threads(wrapper.validate_thread_sharing)
+    wrapper.inc_thread_sharing()
+    try:
+        run_threads(wrapper.validate_thread_sharing)
+    finally:
+        wrapper.dec_thread_sharing()
+    assert not wrapper.allow_thread_sharing
