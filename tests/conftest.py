@@ -52,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in FLAVOURS:
         config.addinivalue_line("markers", f"{name}: about this server's own words")
     config.stash[_LEFT_OUT] = 0
+    config.pluginmanager.register(Told(config))
     if config.getoption("help") or config.getoption("version"):
         return
     try:
@@ -111,6 +112,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in foreign]
         config.stash[_LEFT_OUT] = len(foreign)
         config.hook.pytest_deselected(items=foreign)
+
+
+class Told:
+    """Tells of a failure at once, in a line.
+
+    A later test that hangs ends the process, and with it the report that would come in the end.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if report.failed and reporter is not None:
+            crash = getattr(report.longrepr, "reprcrash", None) or report.longreprtext
+            reporter.write(f"\nFAILED {report.nodeid} ({report.when}): {crash}\n")
+            reporter.flush()
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
