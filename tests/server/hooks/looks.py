@@ -84,7 +84,7 @@ def _driver(alias: str) -> Look:
     with connection.cursor():
         raw = connection.connection
         return {
-            "insert_id": raw.insert_id(),
+            "insert_id": bool(raw.insert_id()),
             "info": raw.info(),
             "warning_count": raw.warning_count(),
             "encoding": raw.encoding,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +21,9 @@ from . import world
 from .looks import Look, differences, look
 from .says import Say
 from .ways import Way, speaker
+
+TENURES = ("task", "transaction")
+JOURNALS = ("audit", "logins")
 
 Voices = Sequence[str]
 
@@ -110,7 +114,8 @@ def run(
             def turn(thread: str = thread, nth: int = nth) -> Look:
                 return _turn(alias, case, scenario, thread, nth)
 
-            seen.append(threads.run(thread, turn) | _written(observer))
+            before = _last_keys(observer)
+            seen.append(threads.run(thread, turn) | _written(observer, before))
     return seen
 
 
@@ -171,23 +176,36 @@ def _around(alias: str, around: str) -> Iterator[None]:
         yield
 
 
-def _written(observer: Observer) -> Look:
-    """What is in the database after a turn, for everybody."""
-    audit = observer.query(f"SELECT who FROM {world.MAIN}.audit ORDER BY id")
-    logins = observer.query(f"SELECT who FROM {world.MAIN}.logins ORDER BY id")
-    return {"audit": audit, "logins": logins}
+def _last_keys(observer: Observer) -> list[int]:
+    question = "SELECT COALESCE(MAX(id), 0) FROM {}.{}"
+    return [observer.query(question.format(world.MAIN, j))[0][0] for j in JOURNALS]
+
+
+def _written(observer: Observer, before: Sequence[int]) -> Look:
+    """What a turn has left in the database for everybody."""
+    question = "SELECT who FROM {}.{} WHERE id > %s ORDER BY id"
+    return {
+        journal: [who for (who,) in observer.query(question.format(world.MAIN, journal), key)]
+        for journal, key in zip(JOURNALS, before, strict=True)
+    }
 
 
 def assert_same(
-    server: Any, observer: Observer, case: Case, scenario: Scenario, lease: str
+    server: Any,
+    observer: Observer,
+    case: Case,
+    scenario: Scenario,
+    leases: Sequence[str] = TENURES,
 ) -> None:
-    """A scenario shows on our engine what it shows on Django's, in each turn."""
+    """A scenario shows on our engine, in each tenure, what it shows on Django's, in each turn."""
     stock = run(server, observer, "stock", case, scenario)
-    pool = {"pool_size": scenario.pool_size, "timeout": 5, "lease": lease}
-    ours = run(server, observer, "ours", case, scenario, pool)
-    found = [
-        f"turn {number} ({thread}): {difference}"
-        for number, (thread, a, b) in enumerate(zip(scenario.order, stock, ours, strict=True), 1)
-        for difference in differences(a, b)
-    ]
+    found = []
+    for lease in leases:
+        pool = {"pool_size": scenario.pool_size, "timeout": 5, "lease": lease}
+        ours = run(server, observer, "ours", case, scenario, pool)
+        found += [
+            f"{lease}, turn {number} ({thread}): {difference}"
+            for number, thread, a, b in zip(count(1), scenario.order, stock, ours, strict=False)
+            for difference in differences(a, b)
+        ]
     assert not found, "\n".join(["not as on Django's engine:", *found])

@@ -19,46 +19,39 @@ from .says import SAYS
 from .scenarios import WHO_SPEAKS, Case, Scenario, assert_same
 from .ways import WAYS
 
-TENURES = ("task", "transaction")
-
 # What a session may remember, what it may not, and what is no variable at all.
 TYPICAL = ("constant", "user_variable", "use")
 
 HERE = [name for name, say in SAYS.items() if say.only in (None, os.environ["MYSQLPOOL_SERVER"])]
 LOUD = [name for name in HERE if not SAYS[name].unless_silent]
 
-ALL_OF_THAT = "abcabacbabcab"
+ALL_OF_THAT = Scenario("abcabacbabcab")
 
 
 def case(way: str, say: str, who: str) -> Case:
     return Case(WAYS[way], WHO_SPEAKS[who], SAYS[say])
 
 
-@pytest.mark.parametrize("lease", TENURES)
 @pytest.mark.parametrize("say", [*TYPICAL, "attribute"])
 @pytest.mark.parametrize("who", [who for who in WHO_SPEAKS if who != "all of that"])
 @pytest.mark.parametrize("way", ["receiver", "init_connection_state"])
 def test_who_speaks_is_heard_and_nobody_else(
-    server: Any, everything: Observer, way: str, who: str, say: str, lease: str
+    server: Any, everything: Observer, way: str, who: str, say: str
 ) -> None:
-    assert_same(server, everything, case(way, say, who), Scenario(), lease)
+    assert_same(server, everything, case(way, say, who), Scenario())
 
 
-@pytest.mark.parametrize("lease", TENURES)
 @pytest.mark.parametrize("say", TYPICAL)
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_to_hook_in_is_heard(
-    server: Any, everything: Observer, way: str, say: str, lease: str
+    server: Any, everything: Observer, way: str, say: str
 ) -> None:
-    scenario = Scenario(ALL_OF_THAT)
-    assert_same(server, everything, case(way, say, "all of that"), scenario, lease)
+    assert_same(server, everything, case(way, say, "all of that"), ALL_OF_THAT)
 
 
-@pytest.mark.parametrize("lease", TENURES)
 @pytest.mark.parametrize("say", LOUD)
 @pytest.mark.parametrize("way", ["receiver", "init_connection_state"])
 def test_everything_that_can_be_said_is_heard(
-    server: Any, everything: Observer, way: str, say: str, lease: str
+    server: Any, everything: Observer, way: str, say: str
 ) -> None:
-    scenario = Scenario(ALL_OF_THAT)
-    assert_same(server, everything, case(way, say, "all of that"), scenario, lease)
+    assert_same(server, everything, case(way, say, "all of that"), ALL_OF_THAT)
