@@ -24,7 +24,15 @@ def long_description() -> str:
     )
 
 
-TEST = ["hypothesis", "pytest", "pytest-django", "pytest-timeout", "rich", "tqdm"]
+TEST = [
+    *(
+        "dj-database-url",
+        "django-environ",
+        "hypothesis",
+        "opentelemetry-instrumentation-mysqlclient",
+    ),
+    *("opentelemetry-sdk", "pytest", "pytest-django", "pytest-timeout", "rich", "tqdm"),
+]
 LINT = ["django-stubs", "mypy", "ruff", "types-mysqlclient", "types-tqdm"]
 TOX = ["tox"]
 BENCH = ["django-db-connection-pool", "rich"]
@@ -53,6 +61,7 @@ setup(
         "concurrent-log-handler>=0.9.30",
     ],
     extras_require={
+        "opentelemetry": ["opentelemetry-api"],
         "test": TEST,
         "lint": LINT,
         "tox": TOX,

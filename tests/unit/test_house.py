@@ -40,6 +40,7 @@ HOUSE: Mapping[str, Wing] = {
     "__init__": Wing(("stats", "executor", "scopes", "release", "aliases.registry")),
     "apps": Wing(("checks", "events.file"), ("django",)),
     "checks": Wing(("conf",), ("django", "sqlalchemy")),
+    "contrib": Wing(("backends",), ("django", "MySQLdb", "opentelemetry")),
     "stats": Wing(("aliases.registry",)),
     "backends": Wing(("aliases", "pool", "session", "conf"), ("django", "MySQLdb")),
     "aliases": Wing(

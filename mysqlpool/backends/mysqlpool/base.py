@@ -33,6 +33,7 @@ from mysqlpool.pool import Lease
 from mysqlpool.session.driver_state import copied
 from mysqlpool.session.session import Session
 
+from . import observers
 from .client import DatabaseClient
 from .creation import DatabaseCreation
 from .tenure import CLOSED, RESTING, TENURES, Tenure
@@ -313,6 +314,8 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
     # Between leasing and releasing
 
     def _cursor(self, name: str | None = None) -> Any:
+        if (observers.watched in self.execute_wrappers) is (observers.present is None):
+            observers.adjust(self.execute_wrappers)
         tenure = self.tenure
         opening, tenure.opening = tenure.opening, True
         try:
@@ -369,6 +372,20 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         """
         count: int = self._thread_sharing_count  # type: ignore[attr-defined]
         return count > 0
+
+    def _commit(self) -> None:
+        observer, end = observers.present, super()._commit  # type: ignore[misc]
+        if observer is None or self.connection is None:
+            end()
+        else:
+            observer.ending(self, "COMMIT", end)
+
+    def _rollback(self) -> None:
+        observer, end = observers.present, super()._rollback  # type: ignore[misc]
+        if observer is None or self.connection is None:
+            end()
+        else:
+            observer.ending(self, "ROLLBACK", end)
 
     # Releasing
 

@@ -1,0 +1,1 @@
+"""Integrations with other packages, each of which needs its own extra."""
