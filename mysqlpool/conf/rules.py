@@ -72,9 +72,13 @@ def refuse_key(place: str, key: Any, known: Iterable[str], owner: str) -> NoRetu
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """Return the question that names the known name nearest to ``name``, if one is near."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {near[0]!r}?" if near else None
+    """Return the question that names the known name nearest to ``name``, if one is near.
+
+    Small letters and capitals are not told apart, as in the ``POOL_SIZE`` of others.
+    """
+    names = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), names, n=1)
+    return f"did you mean {names[near[0]]!r}?" if near else None
 
 
 def shown(value: Any) -> str:

@@ -24,6 +24,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 from sqlalchemy.pool import NullPool, Pool
 
+from .misplaced import refuse_misplaced
 from .rules import RULES, SESSION_DEFAULTS, did_you_mean, refuse, refuse_key, shown
 
 __all__ = ["DEFAULT_POOL_CLASS", "PoolSettings", "parse_pool_settings"]
@@ -84,6 +85,7 @@ def parse_pool_settings(alias: str, settings_dict: Mapping[str, Any]) -> PoolSet
     place = f"DATABASES[{alias!r}]"
     own = _own_options(f"{place}['OPTIONS']['pool']", settings_dict)
     pool_class, values = _merge(f"{place}['OPTIONS']['pool']", own)
+    refuse_misplaced(place, settings_dict, {"class", *RULES, *_keywords(pool_class)})
     pooled = not issubclass(pool_class, NullPool)
     if pooled:
         _refuse_persistence(place, settings_dict)
