@@ -24,3 +24,4 @@ class MySQLPoolConfig(AppConfig):
             configure(log)
         register(Tags.compatibility)(checks.check_global_settings)
         register(Tags.compatibility)(checks.check_pool_classes)
+        register(Tags.compatibility)(checks.check_instrumentation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import FunctionType
 from typing import Any
 
 from django.conf import settings
@@ -13,9 +14,15 @@ from django.db import connections
 from django.db.utils import load_backend
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
+from .backends.mysqlpool import observers
 from .conf.settings import PoolSettings, parse_pool_settings
 
-__all__ = ["check_global_settings", "check_pool_classes", "validate_pool_settings"]
+__all__ = [
+    "check_global_settings",
+    "check_instrumentation",
+    "check_pool_classes",
+    "validate_pool_settings",
+]
 
 BACKEND_MODULE = "mysqlpool.backends.mysqlpool.base"
 ENGINES = frozenset({"mysqlpool.backends.mysqlpool", "mysqlpool.backends.gis"})
@@ -52,6 +59,26 @@ def check_pool_classes(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+def check_instrumentation(**kwargs: Any) -> list[CheckMessage]:
+    if observers.present is not None or not any(our_aliases()):
+        return []
+    package = wrapper_of_connect()
+    return [unseen_sessions_warning(package)] if package else []
+
+
+def wrapper_of_connect() -> str | None:
+    """The package that put something of its own into the place of ``MySQLdb.connect``, if any."""
+    import MySQLdb
+
+    connect: Any = MySQLdb.connect
+    if type(connect) is FunctionType:
+        module = connect.__globals__["__name__"]
+    else:  # wrapt keeps there what the package gave it.
+        module = getattr(connect, "_self_wrapper", type(connect)).__module__
+    package = str(module).partition(".")[0]
+    return None if package == "MySQLdb" else package
+
+
 def unused_setting_warning(name: str) -> CheckMessage:
     return CheckWarning(
         f"{name} is set, but no database uses mysqlpool.",
@@ -73,6 +100,21 @@ def per_thread_class_warning(pool: PoolSettings) -> CheckMessage:
             "other threads beyond pool_size, in use or not. Leave 'class' out."
         ),
         id="mysqlpool.W002",
+    )
+
+
+def unseen_sessions_warning(package: str) -> CheckMessage:
+    return CheckWarning(
+        f"MySQLdb.connect is wrapped by '{package}', which does not see the sessions of mysqlpool: "
+        "their statements will be missing in its traces.",
+        hint=(
+            "mysqlpool opens its sessions past MySQLdb.connect. With OpenTelemetry call "
+            "mysqlpool.contrib.opentelemetry.instrument(). With ddtrace set "
+            "DD_DJANGO_INSTRUMENT_DATABASES=true. The chapter Instrumentation of the README tells "
+            "which package sees what. When you have seen to it, or need no traces of these "
+            "databases, add 'mysqlpool.W003' to SILENCED_SYSTEM_CHECKS."
+        ),
+        id="mysqlpool.W003",
     )
 
 

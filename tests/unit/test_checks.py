@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 import types
@@ -9,15 +10,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import MySQLdb
 import pytest
 from django.core.checks import registry
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
+from django.utils.module_loading import import_string
+from opentelemetry.instrumentation.mysqlclient import MySQLClientInstrumentor
 from pytest_django import Settings
 
 import mysqlpool
 from mysqlpool import checks
 from mysqlpool.apps import MySQLPoolConfig
+from mysqlpool.contrib import opentelemetry
 from mysqlpool.events import file as logfile
 from mysqlpool.events import log as logs
 
@@ -129,6 +134,63 @@ def test_a_class_that_is_not_for_threads_is_told(
     assert warning.id == "mysqlpool.W002"
     assert "'other'" in warning.msg
     assert name in warning.msg
+
+
+def test_that_a_wrapper_of_the_drivers_connect_sees_nothing_of_ours_is_told(
+    app: MySQLPoolConfig, databases: dict[str, Any]
+) -> None:
+    """By OpenTelemetry's own instrumentor, which is silent about it."""
+    databases["default"] = entry()
+    app.ready()
+    instrumentor = MySQLClientInstrumentor()
+    instrumentor.instrument(skip_dep_check=True)
+    try:
+        [warning] = registry.registry.run_checks()
+    finally:
+        instrumentor.uninstrument()
+    assert warning.id == "mysqlpool.W003"
+    assert "wrapped by 'opentelemetry'" in warning.msg
+    assert "mysqlpool.contrib.opentelemetry.instrument()" in str(warning.hint)
+    import_string("mysqlpool.contrib.opentelemetry.instrument")
+    assert registry.registry.run_checks() == []
+
+
+class Proxy:
+    def __call__(self, *args: Any, **kwargs: Any) -> None: ...
+
+
+@functools.wraps(MySQLdb.connect)
+def passing_for_it(*args: Any, **kwargs: Any) -> None: ...
+
+
+@pytest.mark.parametrize("stranger", [Proxy(), passing_for_it])
+def test_any_kind_of_wrapper_is_found(
+    app: MySQLPoolConfig,
+    databases: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    stranger: Any,
+) -> None:
+    databases["default"] = entry()
+    app.ready()
+    monkeypatch.setattr(MySQLdb, "connect", stranger)
+    [warning] = registry.registry.run_checks()
+    assert "wrapped by 'tests'" in warning.msg
+
+
+def test_a_wrapper_is_no_trouble_where_our_own_spans_are_made_or_no_alias_is_ours(
+    app: MySQLPoolConfig, databases: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    databases["default"] = entry(engine=SQLITE)
+    app.ready()
+    monkeypatch.setattr(MySQLdb, "connect", Proxy())
+    assert registry.registry.run_checks() == []
+    databases["default"] = entry()
+    opentelemetry.instrument()
+    try:
+        assert registry.registry.run_checks() == []
+    finally:
+        opentelemetry.uninstrument()
+    assert len(registry.registry.run_checks()) == 1
 
 
 def test_the_app_opens_the_event_log(

@@ -39,7 +39,7 @@ class Wing:
 HOUSE: Mapping[str, Wing] = {
     "__init__": Wing(("stats", "executor", "scopes", "release", "aliases.registry")),
     "apps": Wing(("checks", "events.file"), ("django",)),
-    "checks": Wing(("conf",), ("django", "sqlalchemy")),
+    "checks": Wing(("backends", "conf"), ("django", "sqlalchemy", "MySQLdb")),
     "contrib": Wing(("backends",), ("django", "MySQLdb", "opentelemetry")),
     "stats": Wing(("aliases.registry",)),
     "backends": Wing(("aliases", "pool", "session", "conf"), ("django", "MySQLdb")),
