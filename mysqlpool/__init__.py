@@ -6,6 +6,7 @@ moment.  Importing this package loads neither MySQLdb nor Django's settings.
 """
 
 from .aliases.registry import close_pool
+from .contrib.database_url import register_url_scheme
 from .executor import PooledThreadPoolExecutor
 from .release import release_connections, released
 from .scopes import auto_close_db
@@ -18,6 +19,7 @@ __all__ = [
     "PooledThreadPoolExecutor",
     "auto_close_db",
     "close_pool",
+    "register_url_scheme",
     "release_connections",
     "released",
     "stats",

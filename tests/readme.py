@@ -61,12 +61,13 @@ BLOCKS = list(blocks_of(TEXT))
 
 
 def is_settings(block: Block) -> bool:
-    """Whether a Python block does nothing but assign to names in capitals."""
+    """Whether a Python block assigns to names in capitals, for which it may import and call."""
     targets: list[ast.expr] = []
     for statement in ast.parse(block.text).body if block.kind == "python" else []:
-        if not isinstance(statement, ast.Assign):
+        if isinstance(statement, ast.Assign):
+            targets += statement.targets
+        elif not isinstance(statement, (ast.Import, ast.ImportFrom, ast.Expr)):
             return False
-        targets += statement.targets
     return bool(targets) and all(ast.unparse(t).partition("[")[0].isupper() for t in targets)
 
 
@@ -121,6 +122,7 @@ RESULTS = {
     "stats": Result(prints="default 0 of 5 in use"),
     "Receivers, and engines made of this one": Result(("audited",)),
     "Tokens": Result(),
+    "Instrumentation": Result(("traced",)),
     "Forking": Result(("child",)),
     "Sizing": Result(),
 }

@@ -71,6 +71,7 @@ assert Client().get("/").content == b"1"
 lease = registry.pools()["default"].settings.lease
 assert (connection.connection is None) == bool(settings.MIDDLEWARE or lease == "transaction")
 
+assert settings.DATABASES["default"]["ENGINE"] == "mysqlpool.backends.mysqlpool"
 given = {
     **getattr(settings, "MYSQLPOOL_ARGUMENTS", {}),
     **settings.DATABASES["default"].get("OPTIONS", {}).get("pool", {}),
@@ -93,8 +94,11 @@ def test_a_project_starts_with_these_settings_and_they_have_an_effect(
     block: Block, tmp_path: Path
 ) -> None:
     (tmp_path / "readme.py").write_text(PROJECT + block.text + ADDRESS)
+    scheme = "mysqlpool" if "register_url_scheme" in block.text else "mysql"
     environ = {
         **os.environ,
+        # Only the scheme of it counts, see ADDRESS.
+        "DATABASE_URL": f"{scheme}://shop:secret@db.example.com/shop",
         "DATABASE_NAME": str(connection.settings_dict["NAME"]),
         "DJANGO_SETTINGS_MODULE": "readme",
         "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]),

@@ -37,10 +37,14 @@ class Wing:
 
 # From the top of the house to its bottom.
 HOUSE: Mapping[str, Wing] = {
-    "__init__": Wing(("stats", "executor", "scopes", "release", "aliases.registry")),
+    "__init__": Wing(
+        ("contrib.database_url", "stats", "executor", "scopes", "release", "aliases.registry")
+    ),
     "apps": Wing(("checks", "events.file"), ("django",)),
     "checks": Wing(("backends", "conf"), ("django", "sqlalchemy", "MySQLdb")),
-    "contrib": Wing(("backends",), ("django", "MySQLdb", "opentelemetry")),
+    "contrib": Wing(
+        ("backends",), ("django", "MySQLdb", "opentelemetry", "dj_database_url", "environ")
+    ),
     "stats": Wing(("aliases.registry",)),
     "backends": Wing(("aliases", "pool", "session", "conf"), ("django", "MySQLdb")),
     "aliases": Wing(
