@@ -18,6 +18,12 @@ __all__ = [
 
 HOLDERS_SHOWN = 10
 
+IDLE_REMEDY = (
+    "An idle session serves nobody until it is released: let auto_close_db or "
+    "ReleaseConnectionsMiddleware end the task's lease, or set "
+    'OPTIONS["pool"]["lease"] = "transaction".'
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Holder:
@@ -26,7 +32,8 @@ class Holder:
     ``location`` is where the thread was at that time, and ``leased_at`` where it took its lease:
     file, line and function of the innermost frame that is neither Django's nor mysqlpool's.
     ``waits`` is true for a thread that waited for a second lease of the same pool. ``pinned`` tells
-    why ``lease="transaction"`` could not end the lease before the release.
+    why ``lease="transaction"`` could not end the lease before the release. ``idle`` is true with
+    ``lease="task"`` where the session had no statement under way and no transaction open then.
     """
 
     thread_name: str
@@ -36,11 +43,14 @@ class Holder:
     leased_at: str
     waits: bool
     pinned: str | None = None
+    idle: bool = False
 
     def __str__(self) -> str:
         text = f"{self.thread_name} has held one for {self.held_seconds:.1f} s: {self.location}"
         if self.pinned:
             text += f"; pinned by {self.pinned}"
+        if self.idle:
+            text += "; idle, nobody released it"
         return f"{text}; it waits for a second one" if self.waits else text
 
 
@@ -92,6 +102,12 @@ class PoolTimeout(PoolExhausted, sqlalchemy.exc.TimeoutError):
             f"pool {self.alias!r} had no session within {self.seconds:.1f} s "
             f"({self.waiting} more threads wait)"
         )
+
+    def _text(self) -> str:
+        text = super()._text()
+        if any(holder.idle for holder in self.holders):
+            return f"{text}\n{IDLE_REMEDY}"
+        return text
 
 
 class TooManyWaiters(PoolExhausted):

@@ -47,7 +47,9 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {"pool_size": 10, "max_overflow": 0, "timeout": 30, "recycle": 1800, "use_lifo": True}
 )
 # The backend gives these itself.
-GIVEN = frozenset({"self", "creator", "dialect", "events", "_dispatch", "check", "classify"})
+GIVEN = frozenset(
+    {"self", "creator", "dialect", "events", "_dispatch", "check", "classify", "is_idle"}
+)
 # AssertionPool takes this one out of its **kw, where no signature shows it.
 HIDDEN: Mapping[type, frozenset[str]] = {
     sqlalchemy.pool.AssertionPool: frozenset({"store_traceback"}),

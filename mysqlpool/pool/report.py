@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 from mysqlpool.errors import Holder
 
 from .threads import KnownThread, Where, own_frame
 
-__all__ = ["Held", "describe_holders", "place"]
+__all__ = ["Held", "IsIdle", "describe_holders", "place"]
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A lease as it was when somebody looked: its holder, its age, where it was taken, its pin."""
+    """A lease as it was when somebody looked: its holder, its age, where it was taken, its pin.
+
+    ``session`` is None while it is being opened.
+    """
 
     thread: KnownThread
     seconds: float
     where: Where
     pinned: str | None
+    session: Any = None
+
+
+# Whether a session is idle while its holder's thread is in this frame.
+IsIdle = Callable[[Any, FrameType], bool]
 
 
 def place(where: Where) -> str:
@@ -32,13 +41,18 @@ def place(where: Where) -> str:
 
 
 def describe_holders(
-    held: Iterable[Held], waiting: Iterable[KnownThread] = ()
+    held: Iterable[Held],
+    waiting: Iterable[KnownThread] = (),
+    is_idle: IsIdle | None = None,
 ) -> tuple[Holder, ...]:
-    """Describe the holders of these leases, the longest first. ``waiting`` wait for one."""
+    """Describe the holders of these leases, the longest first. ``waiting`` wait for one.
+
+    ``is_idle(session, frame)`` is asked of each whose thread is there. Without it none is idle.
+    """
     waiters = frozenset(waiting)
     frames = _current_frames()
     try:
-        holders = [_describe(one, frames, one.thread in waiters) for one in held]
+        holders = [_describe(one, frames, one.thread in waiters, is_idle) for one in held]
     finally:
         # This frame is in there too: the cycle would keep every thread's locals, leases among
         # them, until the garbage collector runs.
@@ -61,22 +75,31 @@ def _current_frames() -> dict[int, FrameType]:
         gc.enable()
 
 
-def _describe(held: Held, frames: dict[int, FrameType], waits: bool) -> Holder:
+def _describe(
+    held: Held, frames: dict[int, FrameType], waits: bool, is_idle: IsIdle | None
+) -> Holder:
     thread = held.thread.thread
+    frame = None if held.thread.ended else frames.get(thread.ident or 0)
     return Holder(
         thread_name=thread.name,
         thread_id=thread.ident or 0,
         held_seconds=held.seconds,
-        location=_location(held.thread, frames),
+        location=_location(frame),
         leased_at=place(held.where),
         waits=waits,
         pinned=held.pinned,
+        idle=_is_idle(held.session, frame, is_idle),
     )
 
 
-def _location(known: KnownThread, frames: dict[int, FrameType]) -> str:
-    frame = frames.get(known.thread.ident or 0)
-    if known.ended or frame is None:
+def _is_idle(session: Any, frame: FrameType | None, is_idle: IsIdle | None) -> bool:
+    if is_idle is None or session is None or frame is None:
+        return False
+    return is_idle(session, frame)
+
+
+def _location(frame: FrameType | None) -> str:
+    if frame is None:
         return "its thread has ended"
     own = own_frame(frame)
     return f"now at {place((own.f_code, own.f_lasti))}"
