@@ -39,7 +39,11 @@ class FairAliasPool(AliasPool):
         self.pool.dispose()
 
     def _further_arguments(self) -> dict[str, Any]:
-        return {"check": self.is_fit}
+        further: dict[str, Any] = {"check": self.is_fit}
+        # With transaction tenure an idle holder is pinned, which its lease says already.
+        if self.settings.lease == "task":
+            further["is_idle"] = Session.is_idle
+        return further
 
     def _connect_timeout(self) -> int:
         remaining = self.pool.remaining()

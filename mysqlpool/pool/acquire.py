@@ -19,7 +19,7 @@ from . import clock
 from .ending import Ending
 from .lease import Lease, Request
 from .record import Record
-from .report import describe_holders
+from .report import IsIdle, describe_holders
 from .slots import QueueFull, Slots
 from .threads import Threads, own_frame
 from .upkeep import Upkeep
@@ -51,6 +51,7 @@ class Terms:
     timeout: float  # seconds; inf for none
     check: Callable[[Any, float], bool] | None
     classify: Callable[[BaseException], str | None]
+    is_idle: IsIdle | None = None
 
 
 class Acquisition(Request):
@@ -167,7 +168,7 @@ class Acquisition(Request):
             in_use=in_use,
             waiting=len(waiting),
             seconds=seconds,
-            holders=describe_holders(held, [self.thread, *waiting]),
+            holders=describe_holders(held, [self.thread, *waiting], self.terms.is_idle),
         )
 
     def _connect(self, record: Record) -> bool:

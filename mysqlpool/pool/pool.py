@@ -24,6 +24,7 @@ from .acquire import Acquisition, Terms
 from .ending import Ending
 from .lease import Lease
 from .record import Record
+from .report import IsIdle
 from .slots import Limits, Slots
 from .threads import KnownThread, Threads
 from .upkeep import Upkeep
@@ -59,7 +60,8 @@ class FairQueuePool(Pool):
     ``check(session, idle_seconds)`` is asked before an idle session is handed out; False discards
     it. ``classify(error)`` is asked of a failed connect: ``"full"`` means that a later attempt may
     succeed, and one is made while the timeout lasts. Every other error goes to the requester at
-    once.
+    once. ``is_idle(session, frame)`` is asked when a request fails, of each lease and the frame its
+    thread is in: whether that session is idle, which the error then says.
 
     The limit is this object's: it holds across `dispose`. A pool made by
     `recreate`, as ``Engine.dispose()`` makes one, has a limit of its own.
@@ -79,6 +81,7 @@ class FairQueuePool(Pool):
         leak_after: float | None = None,
         check: Callable[[Any, float], bool] | None = None,
         classify: Callable[[BaseException], str | None] = classify_connect_error,
+        is_idle: IsIdle | None = None,
         recycle: float | None = -1,
         **kw: Any,
     ) -> None:
@@ -93,6 +96,7 @@ class FairQueuePool(Pool):
             "leak_after": leak_after,
             "check": check,
             "classify": classify,
+            "is_idle": is_idle,
             "recycle": recycle,
         }
         unlimited = pool_size == 0 or max_overflow == -1
@@ -119,6 +123,7 @@ class FairQueuePool(Pool):
             timeout=math.inf if timeout is None else timeout,
             check=check,
             classify=classify,
+            is_idle=is_idle,
         )
         # SQLAlchemy's own recycling goes by the wall clock.
         super().__init__(creator, recycle=-1, **kw)

@@ -469,7 +469,8 @@ class Slots:
     def held(record: Record, now: float) -> Held:
         serial, reason = record.pinned
         pinned = reason if serial == record.serial else None
-        return Held(record.holder, max(0.0, now - record.since), record.where, pinned)
+        session = record.dbapi_connection
+        return Held(record.holder, max(0.0, now - record.since), record.where, pinned, session)
 
     def count(self, name: str, kind: str = "events") -> None:
         """Count an event, or one of another kind that the tally has."""

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import ceil
+from types import FrameType
 from typing import Any
 
 import MySQLdb
@@ -30,6 +31,9 @@ _AMBIGUOUS_CHARACTER_SETS = frozenset({"big5", "cp932", "gb18030", "gbk", "sjis"
 
 # 4031 tells of a closed connection on MySQL, and of something else on MariaDB.
 _NO_DISCONNECT_ON_MARIADB = 4031
+
+# A statement is under way while its thread is in a function of these: rows are read in cursors.
+_AT_WORK = (__name__, "MySQLdb.connections", "MySQLdb.cursors")
 
 _dialect = MySQLDialect_mysqldb(dbapi=MySQLdb)
 
@@ -426,6 +430,23 @@ class Session(Connection):
     def is_changed_in_python(self) -> bool:
         """Whether its holder changed the driver's state in Python after its set-up."""
         return (vars(self), self.converter) != self._own_driver
+
+    def is_idle(self, frame: FrameType | None) -> bool:
+        """Whether no statement is under way and no transaction open, as another thread sees it.
+
+        ``frame`` is the innermost of the holder's thread. Nothing is noted for this while a
+        statement runs, so it costs only whoever asks.
+        """
+        while frame is not None:
+            if frame.f_globals.get("__name__") in _AT_WORK:
+                owner = frame.f_locals.get("self")
+                if owner is self or getattr(owner, "connection", None) is self:
+                    return False
+            frame = frame.f_back
+        try:
+            return not self.in_transaction and self.get_autocommit() == self._autocommit
+        except MySQLdb.Error:  # It was closed by hand.
+            return False
 
     def _go_back(self) -> None:
         # After a disconnect while rows were read, the client library has closed the socket and does

@@ -55,7 +55,9 @@ def look(alias: str, say: Say) -> Look:
     for question in say.questions:
         seen.update(_attempt(question, lambda question=question: _answer(alias, question)))
     seen.update(_attempt("arguments", lambda: _arguments(alias)))
-    seen.update(_attempt("arrivals", lambda: _answer(alias, f"SELECT COUNT(*) FROM {MAIN}.arrivals")))
+    seen.update(
+        _attempt("arrivals", lambda: _answer(alias, f"SELECT COUNT(*) FROM {MAIN}.arrivals"))
+    )
     seen.update(_attempt("rows", lambda: _rows(alias)))
     seen.update(_attempt("the tenant's rows", lambda: _rows_of_the_tenant(alias)))
     seen.update(_attempt("a new row", lambda: _insert(alias)))

@@ -67,8 +67,8 @@ def _encode_integers(raw: Any, voice: str) -> None:
 
 
 def _convert_integers(raw: Any, voice: str) -> None:
-    raw.converter[FIELD_TYPE.LONGLONG] = raw.converter[FIELD_TYPE.LONG] = (
-        lambda text: f"{voice}{int(text)}"
+    raw.converter[FIELD_TYPE.LONGLONG] = raw.converter[FIELD_TYPE.LONG] = lambda text: (
+        f"{voice}{int(text)}"
     )
 
 
@@ -120,9 +120,7 @@ SAYS: Mapping[str, Say] = MappingProxyType(
         "two_constants": sql(
             f"SET SESSION group_concat_max_len = VALUE, time_zone = '{ZONES['a']}'", LENGTHS
         ),
-        "default": sql(
-            "SET SESSION group_concat_max_len = VALUE", {"a": "4001", "b": "DEFAULT"}
-        ),
+        "default": sql("SET SESSION group_concat_max_len = VALUE", {"a": "4001", "b": "DEFAULT"}),
         # Session variables, to what is no constant
         "relative": sql(
             "SET SESSION group_concat_max_len = @@SESSION.group_concat_max_len + VALUE",
@@ -137,9 +135,7 @@ SAYS: Mapping[str, Say] = MappingProxyType(
         "last_key": sql("SET last_insert_id = VALUE", {"a": "77", "b": "78"}),
         "next_transaction": sql("SET TRANSACTION VALUE", {"a": "READ ONLY", "b": "READ WRITE"}),
         # More than one thing in a text
-        "two_sets": sql(
-            "SET SESSION group_concat_max_len = VALUE; SET @tenant = 'VOICE'", LENGTHS
-        ),
+        "two_sets": sql("SET SESSION group_concat_max_len = VALUE; SET @tenant = 'VOICE'", LENGTHS),
         "set_and_use": sql(
             f"SET SESSION group_concat_max_len = VALUE; USE {database('VOICE')}", LENGTHS
         ),
@@ -180,9 +176,7 @@ SAYS: Mapping[str, Say] = MappingProxyType(
             f"SELECT COUNT(*) FROM {MAIN}.arrivals",
             settings={"AUTOCOMMIT": False, "OPTIONS": {"isolation_level": "repeatable read"}},
         ),
-        "insert": Say(
-            lambda voice: [(f"INSERT INTO {MAIN}.logins (who) VALUES (%s)", [voice])]
-        ),
+        "insert": Say(lambda voice: [(f"INSERT INTO {MAIN}.logins (who) VALUES (%s)", [voice])]),
         "insert_before_a_commit": Say(
             lambda voice: [(f"INSERT INTO {MAIN}.logins (who) VALUES (%s)", [voice])],
             settings={"AUTOCOMMIT": False},

@@ -145,7 +145,9 @@ def _turn(alias: str, case: Case, scenario: Scenario, thread: str, nth: int) -> 
         release_connections()
     elif scenario.ends == "close":
         connections[alias].close()
-    seen["seen by instrumentation"] = [s for s in speaker.seen if s.startswith(("SELECT", "INSERT"))]
+    seen["seen by instrumentation"] = [
+        s for s in speaker.seen if s.startswith(("SELECT", "INSERT"))
+    ]
     return seen
 
 

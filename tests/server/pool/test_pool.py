@@ -6,20 +6,26 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection, connections
+from django.db import OperationalError, connection, connections, transaction
 from sqlalchemy import create_engine, text
 
 from mysqlpool import auto_close_db, close_pool, release_connections, stats
 from mysqlpool.errors import PoolTimeout
 from mysqlpool.pool import FairQueuePool
-from tests.helpers import HANG, error_of, identified, run_threads, session_id
+from tests.fake_driver import until
+from tests.helpers import HANG, error_of, identified, in_thread, run_threads, session_id
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
+
+RUNNING = (
+    "SELECT 1 FROM information_schema.PROCESSLIST "
+    "WHERE INFO LIKE 'SELECT GET_LOCK%%' AND ID <> CONNECTION_ID()"
+)
 
 
 @contextmanager
@@ -153,3 +159,107 @@ def test_a_plain_sqlalchemy_engine_can_use_it(server: Any, observer: Any) -> Non
     assert len(observer.sessions() - before) <= 2
     engine.dispose()
     observer.until(lambda: observer.sessions() <= before)
+
+
+def time_out_beside(hold: Callable[[Callable[[], None]], None], lease: str = "task") -> PoolTimeout:
+    """Ask a pool of one for a second lease while ``hold`` runs: between its call and its end."""
+    holds, asked = threading.Event(), threading.Event()
+
+    def meet() -> None:
+        holds.set()
+        assert asked.wait(HANG)
+
+    with alias_with({"pool_size": 1, "timeout": 0.05, "lease": lease}):
+
+        @auto_close_db
+        def holder() -> None:
+            hold(meet)
+
+        with in_thread(holder):
+            try:
+                assert holds.wait(HANG)
+                error = error_of(session_id)
+            finally:
+                asked.set()
+    assert isinstance(error, PoolTimeout)
+    return error
+
+
+def test_a_timeout_calls_a_holder_between_two_statements_idle() -> None:
+    def hold(meet: Callable[[], None]) -> None:
+        with transaction.atomic():
+            session_id()
+        session_id()
+        meet()
+
+    error = time_out_beside(hold)
+    assert error.holders[0].idle
+    assert "idle, nobody released it" in str(error)
+    assert str(error).splitlines()[-1].endswith('OPTIONS["pool"]["lease"] = "transaction".')
+
+
+@pytest.mark.parametrize("sends_first", [True, False])
+def test_a_timeout_does_not_call_a_holder_in_a_transaction_idle(sends_first: bool) -> None:
+    def hold(meet: Callable[[], None]) -> None:
+        with transaction.atomic():
+            if sends_first:
+                session_id()
+            meet()
+
+    error = time_out_beside(hold)
+    assert not error.holders[0].idle
+    assert "nobody released it" not in str(error)
+
+
+def test_a_timeout_does_not_call_a_holder_whose_statement_runs_idle(observer: Any) -> None:
+    """The server says that the statement runs, so its thread waits for the answer."""
+    with alias_with({"pool_size": 1, "timeout": 0.05, "lease": "task"}):
+
+        @auto_close_db
+        def slow() -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT GET_LOCK('slow statement', 30)")
+                assert cursor.fetchone() == (1,)
+
+        observer.query("SELECT GET_LOCK('slow statement', 0)")
+        with in_thread(slow):
+            try:
+                until(lambda: observer.query(RUNNING))
+                error = error_of(session_id)
+            finally:
+                observer.query("DO RELEASE_LOCK('slow statement')")
+    assert isinstance(error, PoolTimeout)
+    assert not error.holders[0].idle
+    assert "nobody released it" not in str(error)
+
+
+def test_a_statement_on_another_alias_does_not_hide_an_idle_holder(observer: Any) -> None:
+    with alias_with({"pool_size": 1, "timeout": 0.05, "lease": "task"}):
+
+        @auto_close_db
+        def slow() -> None:
+            session_id()
+            with connections["other"].cursor() as cursor:
+                cursor.execute("SELECT GET_LOCK('slow statement', 30)")
+                assert cursor.fetchone() == (1,)
+
+        observer.query("SELECT GET_LOCK('slow statement', 0)")
+        with in_thread(slow):
+            try:
+                until(lambda: observer.query(RUNNING))
+                error = error_of(session_id)
+            finally:
+                observer.query("DO RELEASE_LOCK('slow statement')")
+    assert isinstance(error, PoolTimeout)
+    assert error.holders[0].idle
+
+
+def test_with_transaction_tenure_a_timeout_calls_nobody_idle() -> None:
+    def hold(meet: Callable[[], None]) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET @mine = 1")
+        meet()
+
+    error = time_out_beside(hold, lease="transaction")
+    assert error.holders[0].pinned == "SET"
+    assert "nobody released it" not in str(error)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -84,4 +86,48 @@ def test_a_lease_held_too_long_is_logged_once_at_the_next_activity(
     clock.advance(40)
     lease_and_return(pool)
     assert len(caplog.records) == 2
+    held.give_back()
+
+
+def test_a_timeout_names_the_idle_holders_and_the_remedy(driver: FakeDriver) -> None:
+    asked: list[tuple[Any, FrameType]] = []
+
+    def is_idle(session: Any, frame: FrameType) -> bool:
+        asked.append((session, frame))
+        return session is idle.session
+
+    pool = fair_pool(driver, 2, timeout=0, is_idle=is_idle)
+    idle, busy = pool.lease(), pool.lease()
+    with pytest.raises(PoolTimeout) as caught:
+        pool.lease()
+    assert {session for session, _ in asked} == {idle.session, busy.session}
+    assert sorted(holder.idle for holder in caught.value.holders) == [False, True]
+    assert str(caught.value).count("idle, nobody released it") == 1
+    remedy = str(caught.value).splitlines()[-1]
+    assert "auto_close_db" in remedy
+    assert "ReleaseConnectionsMiddleware" in remedy
+    assert 'OPTIONS["pool"]["lease"] = "transaction"' in remedy
+    asked.clear()  # The frames keep this test's locals alive.
+    idle.give_back()
+    busy.give_back()
+    assert_conserved(pool, 2)
+
+
+def test_without_an_idle_holder_a_timeout_ends_with_its_holders(driver: FakeDriver) -> None:
+    for is_idle in (None, lambda session, frame: False):
+        pool = fair_pool(driver, 1, timeout=0, is_idle=is_idle)
+        held = pool.lease()
+        with pytest.raises(PoolTimeout) as caught:
+            pool.lease()
+        assert not caught.value.holders[0].idle
+        assert "nobody released it" not in str(caught.value)
+        assert str(caught.value).endswith("it waits for a second one")
+        held.give_back()
+
+
+def test_a_pool_that_is_made_anew_tells_idle_holders_too(driver: FakeDriver) -> None:
+    pool = fair_pool(driver, 1, timeout=0, is_idle=lambda session, frame: True).recreate()
+    held = pool.lease()
+    with pytest.raises(PoolTimeout, match="idle, nobody released it"):
+        pool.lease()
     held.give_back()

@@ -146,12 +146,41 @@ IN_DOUBT = [
     # More than a value.
     *(
         f"SET SESSION {name} = 1"
-        for name in """autocommit completion_type profiling profiling_history_size optimizer_trace
-        timestamp insert_id last_insert_id identity rand_seed1 rand_seed2 pseudo_thread_id
-        pseudo_slave_mode gtid_next gtid_domain_id gtid_seq_no server_id sql_log_bin wsrep_on
-        skip_replication skip_parallel_replication slave_parallel_mode sql_slave_skip_counter
-        proxy_user external_user debug debug_sync debug_dbug net_write_timeout net_retry_count
-        session_track_gtids default_master_connection original_commit_timestamp""".split()
+        for name in [
+            "autocommit",
+            "completion_type",
+            "profiling",
+            "profiling_history_size",
+            "optimizer_trace",
+            "timestamp",
+            "insert_id",
+            "last_insert_id",
+            "identity",
+            "rand_seed1",
+            "rand_seed2",
+            "pseudo_thread_id",
+            "pseudo_slave_mode",
+            "gtid_next",
+            "gtid_domain_id",
+            "gtid_seq_no",
+            "server_id",
+            "sql_log_bin",
+            "wsrep_on",
+            "skip_replication",
+            "skip_parallel_replication",
+            "slave_parallel_mode",
+            "sql_slave_skip_counter",
+            "proxy_user",
+            "external_user",
+            "debug",
+            "debug_sync",
+            "debug_dbug",
+            "net_write_timeout",
+            "net_retry_count",
+            "session_track_gtids",
+            "default_master_connection",
+            "original_commit_timestamp",
+        ]
     ),
 ]
 
