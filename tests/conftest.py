@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -93,7 +92,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if (running := config.stash.get(_RUNNING, None)) is not None:
         running.__exit__(None, None, None)
     # The time limit of pyproject.toml is of a test; the interpreter waits for its threads for ever.
-    faulthandler.dump_traceback_later(EXIT_SECONDS, exit=True, file=sys.__stderr__)
+    faulthandler.dump_traceback_later(EXIT_SECONDS, exit=True, file=2)  # Standard error.
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -42,7 +42,7 @@ def test_a_lock_of_djangos_that_a_signal_left_taken_makes_nobody_wait() -> None:
 
     def work() -> None:
         wrapper = connections["default"]
-        assert wrapper._thread_sharing_lock.acquire(blocking=False)
+        assert wrapper._thread_sharing_lock.acquire(blocking=False)  # type: ignore[attr-defined]
         wrapper.validate_thread_sharing()
         wrapper.close()
 
