@@ -30,8 +30,9 @@ __all__ = ["Acquisition", "Terms"]
 # that raises in a finalizer can prevent that, so nobody sleeps for longer.
 NAP = 1.0
 
-# Seconds between two collections that requests of one pool ask for, before they fail.
-BETWEEN_COLLECTIONS = 10.0
+# Seconds between two garbage collections that requests of one pool ask for: those of threads that
+# have a lease already, and those that are about to fail.
+BETWEEN_COLLECTIONS, BEFORE_FAILURES = 1.0, 10.0
 
 # Why a record cannot serve yet, beside the reasons that `Slots.unfit` gives.
 NO_SESSION = "no session"
@@ -128,10 +129,9 @@ class Acquisition(Request):
         slots, upkeep = self.terms.slots, self.terms.upkeep
         deadline = self.since + self.terms.timeout
         self.waiting = True
-        if slots.holds(self.thread):
-            # Perhaps nobody has that lease any more: a wrapper that was dropped unclosed is one of
-            # a cycle, and keeps its lease until the collector finds it.
-            gc.collect()
+        # Perhaps nobody has that lease any more: a wrapper that was dropped unclosed is one of a
+        # cycle, and keeps its lease until the collector finds it.
+        holds = slots.holds(self.thread)
         while True:
             record = self.lease.record
             if record is not None:
@@ -141,10 +141,12 @@ class Acquisition(Request):
             look = min(slots.look_at(), upkeep.look_at())
             if slots.untidy or now >= look:
                 self.terms.ending.tidy(now)
+            elif holds and slots.may_collect(now, BETWEEN_COLLECTIONS):
+                gc.collect()
             elif now < deadline:
                 self.park(min(deadline - now, look - now, NAP))
                 self._look_if_nobody_woke(now)
-            elif slots.may_collect(now, BETWEEN_COLLECTIONS):
+            elif slots.may_collect(now, BEFORE_FAILURES):
                 gc.collect()  # What other threads dropped may come back by this.
                 slots.untidy = True
             else:
