@@ -25,13 +25,16 @@ def long_description() -> str:
 
 
 TEST = [
-    *(
-        "dj-database-url",
-        "django-environ",
-        "hypothesis",
-        "opentelemetry-instrumentation-mysqlclient",
-    ),
-    *("opentelemetry-sdk", "pytest", "pytest-django", "pytest-timeout", "rich", "tqdm"),
+    "dj-database-url>=3.0",
+    "django-environ",
+    "hypothesis",
+    "opentelemetry-instrumentation-mysqlclient",
+    "opentelemetry-sdk",
+    "pytest",
+    "pytest-django",
+    "pytest-timeout",
+    "rich",
+    "tqdm",
 ]
 LINT = ["django-stubs", "mypy", "ruff", "types-mysqlclient", "types-tqdm"]
 TOX = ["tox"]
@@ -61,7 +64,7 @@ setup(
         "concurrent-log-handler>=0.9.30",
     ],
     extras_require={
-        "opentelemetry": ["opentelemetry-api"],
+        "opentelemetry": ["opentelemetry-api>=1.20"],
         "test": TEST,
         "lint": LINT,
         "tox": TOX,

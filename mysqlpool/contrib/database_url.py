@@ -31,12 +31,14 @@ def register_url_scheme() -> None:
 
 def _with_dj_database_url() -> bool:
     try:
-        from dj_database_url import ENGINE_SCHEMES, register
+        import dj_database_url as package
     except ImportError:
         return False
+    if not hasattr(package, "register"):
+        raise ImproperlyConfigured("register_url_scheme() needs dj-database-url 3.0 or newer")
     for scheme, engine in ENGINES.items():
-        # What it does with the query of a mysql:// URL, such as ssl-ca.
-        register(scheme, engine)(ENGINE_SCHEMES["mysql"].postprocess)
+        # With it goes what is done with the query of a mysql:// URL, such as ssl-ca.
+        package.register(scheme, engine)(package.ENGINE_SCHEMES["mysql"].postprocess)
     return True
 
 

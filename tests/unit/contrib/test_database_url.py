@@ -111,6 +111,12 @@ def test_where_there_is_none_the_error_names_both(monkeypatch: pytest.MonkeyPatc
         register_url_scheme()
 
 
+def test_a_dj_database_url_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(dj_database_url, "register")
+    with pytest.raises(ImproperlyConfigured, match=r"dj-database-url 3\.0 or newer"):
+        register_url_scheme()
+
+
 def test_importing_mysqlpool_imports_none_of_them() -> None:
     code = (
         "import sys, mysqlpool\n"
