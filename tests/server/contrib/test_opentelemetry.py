@@ -223,6 +223,24 @@ def test_atomic_ends_with_a_span_of_commit_or_rollback(spans: Spans, flavour: st
     assert spans.names() == ["INSERT rows_row", "ROLLBACK"]
 
 
+def test_a_lease_that_ends_with_the_transaction_changes_nothing(
+    spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release_connections()
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", {"pool": {"lease": "transaction"}})
+    lease_all("default")
+    spans.take()
+    with transaction.atomic():
+        Row.objects.create(text="a")
+    assert connection.connection is None
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        raise ZeroDivisionError
+    Row.objects.count()
+    assert spans.names() == ["INSERT rows_row", "COMMIT", "ROLLBACK", "SELECT rows_row"]
+    release_connections()
+    close_pool("default")
+
+
 def test_savepoints_have_names_of_their_own_only_in_the_text(spans: Spans) -> None:
     with transaction.atomic(), transaction.atomic():
         Row.objects.create(text="a")
