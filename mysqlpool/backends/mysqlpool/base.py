@@ -140,7 +140,15 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         if self.tenure.standing is RESTING:
             return True
         as_left = self._left is not None and self._left == _wrapper_settings(self.settings_dict)
-        return as_left and not connection_created.receivers and not self._overrides(*_CONNECTING)
+        return as_left and not self._is_somebody_listening()
+
+    def _is_somebody_listening(self) -> bool:
+        """Whether receivers, or an engine, or somebody who patched this wrapper, hears connect()."""
+        return bool(
+            connection_created.receivers
+            or self._overrides(*_CONNECTING)
+            or not self.__dict__.keys().isdisjoint(_CONNECTING)
+        )
 
     @classmethod
     @functools.cache
