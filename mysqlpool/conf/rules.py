@@ -185,7 +185,8 @@ RULES: Mapping[str, Rule] = {
 }
 
 SESSION_DEFAULTS: Mapping[str, Any] = {
-    "lease": "task",
+    # "task" where a lease of each statement would open a session: `mysqlpool.conf.settings` says.
+    "lease": "transaction",
     "reset": "dirty",
     "connect_args": None,
     "ping_after": 30.0,

@@ -7,6 +7,12 @@ An alias starts from the global ``MYSQLPOOL_BACKEND`` and ``MYSQLPOOL_ARGUMENTS`
 ``OPTIONS["pool"]`` wins key by key. The global arguments are written for the global class, and
 are checked against that one alone. An alias with another class takes those that its own class
 knows, and the others do not concern it.
+
+``lease`` has a default that follows from the rest. It is ``"transaction"`` for classes that keep
+several sessions for all threads, FairQueuePool and QueuePool. It is ``"task"`` for those of one
+session, or one for each thread, and where each lease opens a session: with a NullPool
+(``"pool": False``), and with ``"reset": "always"``. Who says ``"transaction"`` there gets it, but
+with ``"reset": "always"`` it is refused.
 """
 
 from __future__ import annotations
@@ -89,6 +95,7 @@ def parse_pool_settings(alias: str, settings_dict: Mapping[str, Any]) -> PoolSet
     pool_class, values = _merge(f"{place}['OPTIONS']['pool']", own)
     refuse_misplaced(place, settings_dict, {"class", *RULES, *_keywords(pool_class)})
     pooled = not issubclass(pool_class, NullPool)
+    values["lease"] = values["lease"] or _default_lease(values)
     if pooled:
         _refuse_persistence(place, settings_dict)
         if _wants_pings(place, settings_dict, own):
@@ -116,6 +123,11 @@ def _callable(place: str, wanted: Any) -> Any:
     if not callable(found):
         refuse(place, "the dotted path of a callable", wanted)
     return found
+def _default_lease(values: Mapping[str, Any]) -> str:
+    """A transaction's, where a class keeps several sessions, and none is opened for each lease."""
+    several = "max_overflow" in values and values["reset"] != "always"
+    default: str = SESSION_DEFAULTS["lease"] if several else "task"
+    return default
 
 
 def _own_options(place: str, settings_dict: Mapping[str, Any]) -> dict[Any, Any]:
@@ -140,7 +152,7 @@ def _merge(place: str, own: Mapping[Any, Any]) -> tuple[type[Pool], dict[str, An
     pool_class = _pool_class(f"{place}['class']", own.get("class", global_class))
     specific = _checked(place, {k: v for k, v in own.items() if k != "class"}, pool_class)
     known = _keywords(pool_class) | SESSION_DEFAULTS.keys()
-    base = {**DEFAULTS, **SESSION_DEFAULTS, **shared}
+    base = {**DEFAULTS, **SESSION_DEFAULTS, "lease": None, **shared}
     return pool_class, {k: v for k, v in base.items() if k in known} | specific
 
 
