@@ -1,13 +1,13 @@
 """Which variables a text assigns constants to, where it does nothing else at all.
 
-A session that was told such a text need not be told it again, and COM_CHANGE_USER undoes all that it
-did. So what is in doubt is no such text. The answer is the same in every SQL mode and for every
+A session that was told such a text need not be told it again, and COM_CHANGE_USER undoes all that
+it did. So what is in doubt is no such text. The answer is the same in every SQL mode and for every
 character set that a client may have.
 
-Sources: the chapters "SET Syntax for Variable Assignment" and "SET TRANSACTION Statement" of MySQL's
-manual, "SET" and "SET TRANSACTION" of MariaDB's. Which variables do not go back, which change
-others along with them, and which are one variable under two names was asked of both servers, and
-tests/server/session/test_assignments.py asks again.
+Sources: the chapters "SET Syntax for Variable Assignment" and "SET TRANSACTION Statement" of the
+manual of MySQL, "SET" and "SET TRANSACTION" of MariaDB's. Which variables do not go back, which
+change others along with them, and which are one variable under two names was asked of both servers,
+and tests/server/session/test_assignments.py asks again.
 """
 
 import re
@@ -70,9 +70,9 @@ _SERVER = frozenset({"character_set_server", "collation_server"})
 _DATABASE = frozenset({"character_set_database", "collation_database"})
 _CLIENT = _CONNECTION | {"character_set_client", "character_set_results"}
 # Whichever of these is assigned, the others of its row may change with it.
-_TOGETHER = {name: names for names in (_CONNECTION, _SERVER, _DATABASE) for name in names} | {
-    "max_join_size": frozenset({"max_join_size", "sql_big_selects"})
-}
+_TOGETHER: dict[str, frozenset[str]] = {
+    name: names for names in (_CONNECTION, _SERVER, _DATABASE) for name in names
+} | {"max_join_size": frozenset({"max_join_size", "sql_big_selects"})}
 
 # Without SESSION, two at-signs mean the next transaction, on both servers.
 _OF_THE_NEXT_TRANSACTION = frozenset({"transaction_isolation", "transaction_read_only"})
@@ -84,13 +84,14 @@ _FLAG = compiled(r"(?P<flag> [A-Z_] \w*+ ) = (?: ON | OFF | DEFAULT )")
 _DENIED = compiled(r"""(?:
   # Not a variable at all.
     PASSWORD | ROLE | NAMES
-  # More than a value: what is in a transaction, what is kept of earlier statements, what a COMMIT does.
+  # More than a value: what a transaction is, what is kept of earlier statements.
   | AUTOCOMMIT | COMPLETION_TYPE | PROFILING\w*+ | OPTIMIZER_TRACE\w*+ | RBR_EXEC_MODE
   # Of the next statement, of the last one, or of the clock.
   | TIMESTAMP | (?:LAST_)?+ INSERT_ID | IDENTITY | RAND_SEED\w*+ | SYSTEM_VERSIONING_\w++
   # Of the session's place in replication, or of all sessions although it is set in one.
-  | PSEUDO_\w++ | GTID_\w++ | SERVER_ID | SQL_LOG_BIN | WSREP_\w++ | NDB\w*+ | GROUP_REPLICATION_\w++
-  | SKIP_(?:PARALLEL_)?+ REPLICATION | DEFAULT_MASTER_CONNECTION | MAX_RELAY_LOG_SIZE
+  | PSEUDO_\w++ | GTID_\w++ | SERVER_ID | SQL_LOG_BIN | WSREP_\w++ | NDB\w*+
+  | GROUP_REPLICATION_\w++ | SKIP_(?:PARALLEL_)?+ REPLICATION | MAX_RELAY_LOG_SIZE
+  | DEFAULT_MASTER_CONNECTION
   | (?: SQL_ )?+ (?: SLAVE | REPLICA ) \w*+ | REPLICATE_\w++ | REQUIRE_ROW_FORMAT
   | ORIGINAL_\w++ | IMMEDIATE_\w++
   # Of whom the session belongs to, or for the server's developers.
@@ -118,8 +119,7 @@ def assigned(sql: bytes) -> frozenset[str] | None:
     position = 0
     while position < len(sql):
         match = _SET.match(sql, position)
-        found = match and _one(sql, match.end())
-        if not found:
+        if match is None or (found := _one(sql, match.end())) is None:
             return None
         names |= found[0]
         position = found[1]

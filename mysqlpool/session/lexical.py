@@ -1,7 +1,7 @@
 """The smallest parts of an SQL text: what separates its words, and where a word ends.
 
-Sources: the chapters "Lexical Structure" and "Language Structure" of the manuals of MariaDB 10.11 and
-MySQL 8.4.
+Sources: the chapters "Lexical Structure" and "Language Structure" of the manuals of MariaDB 10.11
+and MySQL 8.4.
 """
 
 import re
