@@ -162,9 +162,8 @@ def _names(match: re.Match[bytes]) -> frozenset[str] | None:
         return None
     if match["bare"] and name in _OF_THE_NEXT_TRANSACTION:
         return None
-    if name == _FLAGS:
-        return _flags(match["value"])
-    return _TOGETHER.get(name, frozenset({name}))
+    value: bytes = match["value"]
+    return _flags(value) if name == _FLAGS else _TOGETHER.get(name, frozenset({name}))
 
 
 def _user_name(name: bytes) -> str:

@@ -13,8 +13,11 @@ def compiled(pattern: str) -> re.Pattern[bytes]:
 
 
 # A version comment, /*! */ or /*M! */, is code and deliberately not among these. A "--" begins a
-# comment only before a blank or a control character.
-COMMENT = r"(?: \#[^\n]*+ | --(?=[\x00-\x20]|\Z)[^\n]*+ | /\*(?!M?!)(?:[^*]++|\*(?!/))*+\*/ )"
+# comment only before a blank or a control character. A hint of MySQL's that sets the timestamp is
+# not among these either: afterwards the server takes back a moment, and the clock stands still.
+_CODE = r"M?! | \+ (?: (?! \*/ | TIMESTAMP ) . )*+ TIMESTAMP"
+COMMENT = rf"""(?: \#[^\n]*+ | --(?=[\x00-\x20]|\Z)[^\n]*+
+  | /\*(?!{_CODE})(?:[^*]++|\*(?!/))*+\*/ )"""
 BLANK = rf"(?: [\x00-\x20]++ | {COMMENT} )"
 GAP = rf"{BLANK}++"
 OPTIONAL = rf"{BLANK}*+"

@@ -5,12 +5,12 @@ the text of a statement (or of several, separated by ``;``) and answers conserva
 does not recognise is taken to leave a trace. One regular expression decides for nearly every
 statement of an application; only the rest is looked at piece by piece.
 
-What it cannot see: a stored function, a trigger, a view over them or a loadable function may do
-anything. ``CALL`` counts as a trace; for the others there is ``reset="always"``.
+What it cannot see: a stored function, a trigger, a view (one with ``GET_LOCK()`` in it, too) or a
+loadable function may do anything. ``CALL`` counts as a trace; for the others there is
+``reset="always"``.
 
-What it does not look for: ``LASTVAL()`` and ``PREVIOUS VALUE FOR`` of MariaDB's sequences, and an
-``UPDATE`` of several tables of which the performance schema's is not the first. To find them would
-cost every statement some time.
+What it does not look for: ``LASTVAL()`` and ``PREVIOUS VALUE FOR`` of MariaDB's sequences. To find
+them would cost every statement some time.
 
 Sources: the chapters "Lexical Structure" (or "Language Structure"), "SQL Statements" and
 "Functions" of the manuals of MySQL 8.4 and MariaDB 10.11; ProxySQL's list of the statements that
@@ -30,6 +30,7 @@ class Effect(NamedTuple):
     none. ``transaction`` is True when a transaction may be open afterwards, False when none is,
     and None when the text says nothing about it. ``reads`` names what the text asks about an
     earlier statement, such as ``LAST_INSERT_ID``. That alone is no reason to discard a session.
+    Where it is `USER_VARIABLE`, `variables_read` tells which ones.
     """
 
     dirty: str | None = None
@@ -41,16 +42,17 @@ PLAIN = Effect()
 
 
 # After these, only what is in _TRACE changes the session. EXPLAIN and ANALYZE may be followed by
-# another statement, but only by one that is in this list as well. An UPDATE in the performance
-# schema may switch the instruments of this session's thread off.
+# another statement, but only by one that is in this list as well. A KILL may be of this session.
+# MariaDB's CREATE OR REPLACE DATABASE leaves none selected where it is of the current one.
 _VERB = rf"""(?:
-    SELECT | INSERT | DELETE | REPLACE | WITH | VALUES | TABLE | LOAD | DO | KILL | HELP
-  | UPDATE (?! {OPTIONAL} (?: (?: LOW_PRIORITY | IGNORE ) {GAP} )*+ [`"]?+ PERFORMANCE_SCHEMA )
+    SELECT | INSERT | UPDATE | DELETE | REPLACE | WITH | VALUES | TABLE | LOAD | DO | HELP
+  | KILL {GAP} (?: (?: HARD | SOFT ) {GAP} )? QUERY
   | SHOW (?! {GAP} (?: WARNINGS | ERRORS | COUNT ) )
   | EXPLAIN | DESCRIBE | DESC | ANALYZE | OPTIMIZE | CHECK | CHECKSUM | REPAIR | TRUNCATE
   | SAVEPOINT | RELEASE {GAP} SAVEPOINT | ROLLBACK {GAP} (?: WORK {GAP} )? TO
   | CREATE {GAP} (?: OR {GAP} REPLACE {GAP} )? (?: (?: UNIQUE | FULLTEXT | SPATIAL ) {GAP} )?
-        (?: INDEX | VIEW | SEQUENCE | DATABASE | SCHEMA )
+        (?: INDEX | VIEW | SEQUENCE )
+  | CREATE {GAP} (?: DATABASE | SCHEMA )
   | ALTER {GAP} (?: (?: ONLINE | IGNORE ) {GAP} )*+ (?: TABLE | VIEW | SEQUENCE )
   | DROP {GAP} (?: TABLES? | INDEX | VIEW | SEQUENCE | PROCEDURE | FUNCTION | TRIGGER | EVENT )
   | RENAME {GAP} TABLES?
@@ -80,8 +82,11 @@ _TRACE = rf"""(?: GET_LOCK | SQL_CALC_FOUND_ROWS | AUDIT_LOG_READ | START {GAP} 
 # What tells of an earlier statement. LAST_INSERT_ID with an argument does not.
 _READS = rf"""(?: LAST_INSERT_ID (?= [`"]?+ {OPTIONAL} \( {OPTIONAL} \) )
   | (?: FOUND_ROWS | ROW_COUNT ) (?= [`"]?+ {OPTIONAL} \( )
-  | @@ (?: (?:SESSION|LOCAL) {OPTIONAL} \. {OPTIONAL} )?+
+  | @@ (?: (?:SESSION|LOCAL) {OPTIONAL} \. {OPTIONAL} )?+ [`"]?+
     (?: (?:LAST_)?INSERT_ID | IDENTITY | WARNING_COUNT | ERROR_COUNT | LAST_GTID ) ) (?![\w$])"""
+
+# An UPDATE in this one may switch the instruments of this session's thread off.
+_SCHEMA = r"(?: PERFORMANCE_SCHEMA (?![\w$]) )"
 
 
 def _pieces(words: str, suspicious: str, string: str) -> str:
@@ -98,18 +103,26 @@ def _pieces(words: str, suspicious: str, string: str) -> str:
 
 # Nearly all that is suspicious has an underscore, and few words outside of quotes have one.
 _SOON = (
-    "(?: LOCK | CALC_FOUND_ROWS | GET_ | TOKENS_LOCK | LOG_READ | INSERT_ID | ROWS | COUNT | GTID )"
+    "(?: LOCK | CALC_FOUND_ROWS | GET_ | TOKENS_LOCK | LOG_READ | INSERT_ID | ROWS | COUNT | GTID"
+    " | SCHEMA )"
 )
+_SCOPE = "(?: SESSION | LOCAL | GLOBAL )"
 _QUICK_WORDS = rf"""[^_@:'"`\#\-/;\\[]++ | _(?!{_SOON})
-  | @@(?! (?: SESSION \s*+ \. \s*+ | LOCAL \s*+ \. \s*+ )?+ IDENTITY )"""
-_QUICK_NAMES = "(?: GET_L | LAST_INS | SERVICE_GET | AUDIT_LOG | VERSION_TOK | FOUND_R | ROW_C )"
+  | @@ (?: {_SCOPE} \. | (?!{_SCOPE}{END}) ) (?!IDENTITY) (?=[A-Z])"""
+_QUICK_NAMES = """(?: GET_L | LAST_INS | SERVICE_GET | AUDIT_LOG | VERSION_TOK | FOUND_R | ROW_C
+  | PERFORMANCE_S )"""
 
-_EXACT_WORDS = rf"""[^\w$@:'"`\#\-/;\\[]++ | (?!{_READS}|{_TRACE}) (?: [\w$]++ | @@ )"""
-_EXACT_NAMES = rf"(?:{_READS}|{_TRACE}) [`\"] {OPTIONAL} \("
+_EXACT_WORDS = rf"""[^\w$@:'"`\#\-/;\\[]++ | (?!{_READS}|{_TRACE}|{_SCHEMA}) (?: [\w$]++ | @@ )"""
+_EXACT_NAMES = rf"(?: (?:{_READS}|{_TRACE}) [`\"] {OPTIONAL} \( | {_SCHEMA} )"
 
 _STOP = compiled(rf"""(?P<next> ; | \Z )
-  | [`"]?+ (?: (?P<trace>{_TRACE}) | (?P<reads>{_READS}) ) [`"]?+
-  | (?P<variable> @ ) | (?P<code> /\* )""")
+  | [`"]?+ (?: (?P<trace>{_TRACE}) | (?P<reads>{_READS}) | (?P<schema>{_SCHEMA}) ) [`"]?+
+  | (?P<variable> @ ) | (?P<assigns> := ) | (?P<hint> /\*\+ ) | (?P<code> /\* )""")
+
+# Where a binary log is kept, a variable that a statement of another verb reads is there afterwards.
+_READER = compiled(rf"(?: SELECT | DO ) {END}")
+_ASSIGNS = compiled(r":= | INTO")
+_UPDATES = compiled("UPDATE")
 
 _DIAGNOSTICS = compiled(rf"GET {GAP} (?: CURRENT {GAP} )? DIAGNOSTICS {END}")
 _WARNINGS = compiled(rf"SHOW {GAP} (?: WARNINGS | ERRORS | COUNT ) {END}")
@@ -122,18 +135,30 @@ _TRANSACTION = compiled(rf"(?: (?P<begins>{_BEGINS}) | {_ENDS} ) {OPTIONAL} (?= 
 # anything.
 _DIRTY_VERB = compiled(rf"""(?: ALTER | BACKUP | BEGIN | BINLOG | CACHE | CALL | CHANGE | CLONE
   | COMMIT | CREATE | DEALLOCATE | DROP | EXECUTE | FLUSH | GET | GRANT | HANDLER | IMPORT
-  | INSTALL | LOCK | PREPARE | PURGE | RENAME | RESET | RESIGNAL | RESTART | REVOKE | ROLLBACK
-  | SET | SHUTDOWN | SIGNAL | START | STOP | UNINSTALL | UNLOCK | UPDATE | USE | XA ) {END}""")
+  | INSTALL | KILL | LOCK | PREPARE | PURGE | RENAME | RESET | RESIGNAL | RESTART | REVOKE
+  | ROLLBACK | SET | SHUTDOWN | SIGNAL | START | STOP | UNINSTALL | UNLOCK | USE
+  | XA ) {END}""")
 _BLANKS = compiled(GAP)
 _LEADING = compiled(rf"(?: [\x00-\x20(;] | {BLANK} )*+")
 _UNKNOWN = "a statement that was not recognised"
 USER_VARIABLE = "a user variable"
 
-# For reads_variable: literals, which it passes over; the list after INTO; and the rest.
-_LITERAL = compiled(r"""'(?: [^'\\]++ | \\. )*+' | "(?: [^"\\]++ | \\. )*+" """)
-_VARIABLE = r"@ (?: [\w.$]++ | `[^`]*+` )"
-_INTO = compiled(rf"INTO {GAP} {_VARIABLE} (?: {OPTIONAL} , {OPTIONAL} {_VARIABLE} )*+")
-_READ = compiled(rf"(?<![@\w]) {_VARIABLE} {OPTIONAL} (?! := )")
+_VARIABLE = r"""@ (?: [\w.$\x80-\xff]++ | `[^`]*+` | '[^']*+' | "[^"]*+" )"""
+_COLUMN = rf"(?: {_VARIABLE} | \w++ | `[^`]*+` )"
+# How a text is read that is searched for user variables. What assigns comes before what reads, and
+# what does not end goes on to the end of the text.
+_TOKEN = compiled(rf"""
+    '(?: [^'\\]++ | \\.?+ )*+ (?: '|\Z ) | "(?: [^"\\]++ | \\.?+ )*+ (?: "|\Z )
+  | `[^`]*+ (?: `|\Z ) | \#[^\n]*+ | --[\x00-\x20][^\n]*+
+  | /\*(?!M?!)(?: [^*]++ | \*(?!/) )*+ (?: \*/|\Z ) | @@
+  | INTO {GAP} (?P<into> {_VARIABLE} (?: {OPTIONAL} , {OPTIONAL} {_VARIABLE} )*+ )
+  | (?P<next> ; )
+  | (?P<verb> (?<![\w$@.]) (?: SET | GET | LOAD ) {END} )
+  | (?P<columns> \( {OPTIONAL} {_COLUMN} (?: {OPTIONAL} , {OPTIONAL} {_COLUMN} )*+ {OPTIONAL} \) )
+  | (?P<variable> {_VARIABLE} ) {OPTIONAL} (?: (?P<assigned> := ) | (?P<equals> = ) )?+
+  | [\w$]++
+""")
+_NAMES = compiled(_VARIABLE)
 
 
 class Classifier:
@@ -172,23 +197,37 @@ class Classifier:
         if match := _DIAGNOSTICS.match(sql, start):
             return Effect(dirty="GET", reads=_name(match[0])), len(sql)
         if match := self._head.match(sql, start):
-            return self._walk(sql, match.end())
+            reader = _READER.match(sql, start) is not None
+            return self._walk(sql, match.end(), reader=reader)
         verb = _DIRTY_VERB.match(sql, start)
         return Effect(dirty=_name(verb[0]) if verb else _UNKNOWN), len(sql)
 
-    def _walk(self, sql: bytes, position: int) -> tuple[Effect, int]:
-        """The effect of what follows a harmless verb, and where the next statement starts."""
-        reads = None
+    def _walk(self, sql: bytes, position: int, *, reader: bool = False) -> tuple[Effect, int]:
+        """The effect of what follows a harmless verb, and where the next statement starts.
+
+        ``reader`` says that this verb may read user variables and leaves no trace by that.
+        """
+        dirty = reads = variable = updates = None
         while True:
             match = _STOP.match(sql, _end(self._rest, sql, position))
             if match is None:
                 return Effect(dirty=_UNKNOWN), len(sql)
             position = match.end()
             if match["next"] is not None:
-                return Effect(reads=reads), position
-            if not match["reads"]:
-                return Effect(dirty=_trace(match)), len(sql)
-            reads = _name(match["reads"])
+                return Effect(dirty, reads=reads or variable), position
+            if match["reads"]:
+                reads = _name(match["reads"])
+            elif match["variable"]:
+                if not variable and (not reader or _ASSIGNS.search(sql)):
+                    dirty = USER_VARIABLE
+                variable = USER_VARIABLE
+            elif match["schema"]:
+                if updates is None:
+                    updates = _UPDATES.search(sql) is not None
+                if updates:
+                    return Effect(dirty="UPDATE"), len(sql)
+            elif not (match["assigns"] and variable):
+                return Effect(dirty=_trace(match), reads=reads or variable), len(sql)
 
 
 class AsciiClassifier(Classifier):
@@ -212,12 +251,39 @@ def _both(first: Effect, second: Effect) -> Effect:
 def _trace(match: re.Match[bytes]) -> str:
     if match["trace"]:
         return _name(match["trace"])
-    return USER_VARIABLE if match["variable"] else "a version comment"
+    if match["assigns"]:
+        return _UNKNOWN
+    return "SET_VAR" if match["hint"] else "a version comment"
 
 
-def reads_variable(sql: bytes) -> bool:
-    """Whether a statement with user variables reads one, and does not only assign to them."""
-    return bool(_READ.search(_INTO.sub(b"", _LITERAL.sub(b"''", sql))))
+def variables_read(sql: bytes) -> frozenset[str]:
+    """The user variables that a text reads and assigns nowhere itself, as ``@name``.
+
+    What a procedure is given counts as read. Names are in small letters.
+    """
+    read: set[str] = set()
+    assigned: set[str] = set()
+    verb = b""
+    for token in _TOKEN.finditer(sql):
+        if token["next"]:
+            verb = b""
+        elif token["verb"]:
+            verb = verb or token["verb"].upper()
+        elif token["variable"]:
+            assigns = token["assigned"] or (token["equals"] and verb in (b"SET", b"GET"))
+            (assigned if assigns else read).update(_variables(token["variable"]))
+        elif token["into"]:
+            assigned.update(_variables(token["into"]))
+        elif token["columns"]:
+            (assigned if verb == b"LOAD" else read).update(_variables(token["columns"]))
+    return frozenset(read - assigned)
+
+
+def _variables(text: bytes) -> set[str]:
+    return {
+        "@" + name[1:].strip(b"`'\"").rstrip(b" ").decode("utf8", "replace").lower()
+        for name in _NAMES.findall(text)
+    }
 
 
 def _end(pattern: re.Pattern[bytes], sql: bytes, position: int) -> int:

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from MySQLdb import _mysql
 from MySQLdb.converters import conversions
 
-from mysqlpool.session.statements import PLAIN, AsciiClassifier, Classifier, Effect
+from mysqlpool.session.statements import (
+    PLAIN,
+    USER_VARIABLE,
+    AsciiClassifier,
+    Classifier,
+    Effect,
+    variables_read,
+)
 
 ordinary = Classifier()
 
@@ -65,6 +72,22 @@ DIRTY = {
     "UPDATE performance_schema.threads SET INSTRUMENTED = 'NO'": "UPDATE",
     "UPDATE`performance_schema`.threads SET HISTORY = 'NO'": "UPDATE",
     "UPDATE LOW_PRIORITY IGNORE `performance_schema` . threads SET HISTORY = 'NO'": "UPDATE",
+    "UPDATE (performance_schema . threads) SET HISTORY = 'NO'": "UPDATE",
+    "UPDATE x, `performance_schema`.threads SET HISTORY = 'NO'": "UPDATE",
+    "ANALYZE UPDATE performance_schema.threads SET HISTORY = 'NO'": "UPDATE",
+    "WITH a AS (SELECT 1) UPDATE a, performance_schema.threads SET HISTORY = 'NO'": "UPDATE",
+    "CREATE OR REPLACE DATABASE x": "CREATE",
+    "CREATE OR REPLACE /**/ SCHEMA x": "CREATE",
+    "KILL 1": "KILL",
+    "KILL HARD CONNECTION_ID()": "KILL",
+    "SELECT 1; kill /**/ connection 1": "KILL",
+    "SELECT /*+ SET_VAR(timestamp = 1) */ 1": "SET_VAR",
+    "SELECT /*+ NO_INDEX_MERGE(x) SET_VAR ( sql_mode = '*' ) SET_VAR(`TimeStamp`=1)*/ 1": "SET_VAR",
+    "INSERT INTO x VALUES (@y)": "a user variable",
+    "UPDATE x SET y = @z": "a user variable",
+    "WITH a AS (SELECT @x) SELECT * FROM a": "a user variable",
+    "EXPLAIN UPDATE x SET y = @z": "a user variable",
+    "SELECT @x; SELECT @y := 1": "a user variable",
     "EXPLAIN FORMAT=JSON INTO @x SELECT 1": "a user variable",
     "TABLE x LIMIT 1 INTO @y": "a user variable",
     "VALUES ROW(@x := 1)": "a user variable",
@@ -157,12 +180,60 @@ def test_what_is_not_recognised_is_dirty_and_not_named(sql: str) -> None:
         ("GET /* hunter2 */ CURRENT DIAGNOSTICS @x = NUMBER", "GET CURRENT DIAGNOSTICS"),
         ("SELECT @@session /* hunter2 */ . last_gtid", "@@SESSION LAST_GTID"),
         ("SELECT @@gtid_domain_id, last_gtid FROM x", None),
+        ("SELECT `last_insert_id` /* hunter2 */ ( )", "LAST_INSERT_ID"),
+        ("SELECT last_insert_id -- hunter2\n()", "LAST_INSERT_ID"),
+        ("SELECT @@`identity`", "@@ IDENTITY"),
+        ("SELECT @@session.`identity`", "@@SESSION IDENTITY"),
+        ("SELECT @@session/**/.identity", "@@SESSION IDENTITY"),
+        ('SELECT @@local . "warning_count"', "@@LOCAL WARNING_COUNT"),
+        ("SELECT @a, LAST_INSERT_ID()", "LAST_INSERT_ID"),
+        ("SELECT @a := 1, ROW_COUNT()", "ROW_COUNT"),
+        ("SELECT @a := @b", USER_VARIABLE),
+        ("SELECT '@a', `@b`, a.identity, @@session.sql_mode, @@global.x /* @c */", None),
     ],
 )
 def test_what_reads_of_an_earlier_statement_is_named_without_a_value(
     sql: str, reads: str | None
 ) -> None:
     assert ordinary.effect(sql.encode()).reads == reads
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT @a", "(select @`a b`, @'c' FROM d)", "DO @a", "SELECT 1; SELECT @a; SELECT 2"]
+)
+def test_to_read_a_user_variable_leaves_no_trace(sql: str) -> None:
+    assert ordinary.effect(sql.encode()) == Effect(reads=USER_VARIABLE)
+
+
+def test_a_table_of_the_performance_schema_may_be_read() -> None:
+    assert ordinary.effect(b"SELECT * FROM performance_schema.threads") == Effect()
+
+
+READ = {
+    "SELECT @a, @B": {"@a", "@b"},
+    "SELECT @`A b ` + @'c' + @\"d\" + @e.f$": {"@a b", "@c", "@d", "@e.f$"},
+    "SELECT (@f := 'a,b') > '', @f": set(),
+    "SELECT @f, (@F := 1), @g": {"@g"},
+    "SELECT a FROM b WHERE c = @d INTO @d, @`e`": set(),
+    "SELECT @a = 1": {"@a"},
+    "SELECT '@a', \"@b\", `@c`, @@d, @@session.e, 'it''s @f', '\\'@g' /* @h */ # @i": set(),
+    "SET @a = 1, @b := @c + @a": {"@c"},
+    "SET @a = 1; SELECT @a, @b": {"@b"},
+    "SELECT @a = 1; SET @b = 2": {"@a"},
+    "GET DIAGNOSTICS @a = NUMBER, @b = ROW_COUNT": set(),
+    "LOAD DATA INFILE 'a' INTO TABLE b (@c, d, @e) SET f = UPPER(@c), g = @h": {"@h"},
+    "INSERT INTO a (b) VALUES (@c)": {"@c"},
+    "CALL a(@b)": {"@b"},
+    "EXECUTE a USING @b": {"@b"},
+    "SELECT 1": set(),
+}
+
+
+@pytest.mark.parametrize(("sql", "names"), READ.items())
+def test_what_a_statement_reads_and_does_not_assign_itself_is_named(
+    sql: str, names: set[str]
+) -> None:
+    assert variables_read(sql.encode()) == frozenset(names)
 
 
 @pytest.mark.parametrize(("sql", "transaction"), TRANSACTIONS.items())
@@ -211,7 +282,8 @@ def test_no_value_makes_an_insert_dirty(text: str, data: bytes) -> None:
 def test_no_value_hides_what_follows(first: str, second: str) -> None:
     values = literal(first), literal(second)
     assert ordinary.effect(b"SELECT %s, %s; USE a" % values).dirty == "USE"
-    assert ordinary.effect(b"SELECT %s, @a, %s" % values).dirty == "a user variable"
+    assert ordinary.effect(b"SELECT %s, @a := %s" % values).dirty == "a user variable"
+    assert ordinary.effect(b"SELECT %s, @a, %s" % values).reads == "a user variable"
 
 
 def literal(value: str | bytes) -> bytes:
@@ -255,11 +327,22 @@ PIECES = [
     "@@",
     "_",
     "a_lock ",
+    "@a ",
+    "@a:=",
+    "(@a,",
+    "INTO @a,",
+    "/*+",
+    "/*+ */",
+    "performance_schema",
+    "performance_schema ",
+    "@@session ",
 ]
 
 
 @pytest.mark.parametrize("piece", PIECES)
 def test_reading_takes_time_in_proportion_to_the_length(piece: str) -> None:
     """A hundred thousand pieces would take for ever if it were otherwise: a hang is the failure."""
-    for start in ("", "SELECT ", "SELECT '", "SET STATEMENT a = 1, "):
-        assert isinstance(ordinary.effect((start + piece * 100_000).encode()), Effect)
+    for start in ("", "SELECT ", "SELECT '", "SET STATEMENT a = 1, ", "SELECT @a, "):
+        sql = (start + piece * 100_000).encode()
+        assert isinstance(ordinary.effect(sql), Effect)
+        variables_read(sql)
