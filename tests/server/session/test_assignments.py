@@ -178,7 +178,7 @@ def test_user_variables_are_taken_back(connection: Connection, server: Server) -
     assert rows(connection, "SELECT @a, @b, @c, @`d e`")[0][:2] == (1, "x")
     start_again(connection, server)
     assert rows(connection, "SELECT @a, @b, @c, @`d e`") == ((None,) * 4,)
-    assert assigned(sql.encode()) == {"@a", "@b", "@c", "@d e", "@e"}
+    assert assigned(sql.encode()) == frozenset({"@a", "@b", "@c", "@d e", "@e"})
 
 
 def test_what_a_commit_does_is_more_than_a_value(connection: Connection) -> None:
