@@ -123,6 +123,8 @@ def _callable(place: str, wanted: Any) -> Any:
     if not callable(found):
         refuse(place, "the dotted path of a callable", wanted)
     return found
+
+
 def _default_lease(values: Mapping[str, Any]) -> str:
     """A transaction's, where a class keeps several sessions, and none is opened for each lease."""
     several = "max_overflow" in values and values["reset"] != "always"

@@ -23,7 +23,7 @@ from .assignments import assigned
 from .cursors import CountedCursor, GuardedCursor, Tenure, guarded
 from .driver_state import DriverState
 from .set_up import NO_SET_UP, Assignment, Recording, SetUp
-from .statements import USER_VARIABLE, AsciiClassifier, Classifier, reads_variable
+from .statements import USER_VARIABLE, AsciiClassifier, Classifier, variables_read
 
 # Their two-byte characters may end in a byte that is a backslash elsewhere (MySQL's manual,
 # "Character Sets and Collations").
@@ -34,6 +34,9 @@ _NO_DISCONNECT_ON_MARIADB = 4031
 
 # A statement is under way while its thread is in a function of these: rows are read in cursors.
 _AT_WORK = (__name__, "MySQLdb.connections", "MySQLdb.cursors")
+
+# Who kills the own connection is told 1317 on MySQL and 1927 on MariaDB, and lost it by that.
+_KILLED = frozenset({1317, 1927})
 
 _dialect = MySQLDialect_mysqldb(dbapi=MySQLdb)
 
@@ -513,30 +516,40 @@ class Session(Connection):
         if self.recording is not None and self._is_said(self.recording, sql):
             return
         dirty, transaction, reads = self._classifier.effect(sql)
-        if self._first:
-            self._refuse_former(sql, dirty, reads)
+        if reads:
+            dirty = self._look_back(sql, dirty, reads)
         self._first = False
         self._touched = True
         if dirty:
             self._soil(dirty)
         if transaction:
             self.begun = True
-        self._send(sql)
+        self._send(sql, dirty)
         if transaction is False:
             self._ended()
 
-    def _send(self, sql: bytes) -> None:
+    def _send(self, sql: bytes, dirty: str | None = None) -> None:
         try:
             _mysql.connection.query(self, sql)
         except MySQLdb.Error as error:
-            self._note_failure(error)
+            self._note_failure(error, dirty)
             raise
 
-    def _refuse_former(self, sql: bytes, dirty: str | None, reads: str | None) -> None:
-        if reads:
+    def _look_back(self, sql: bytes, dirty: str | None, reads: str) -> str | None:
+        """Refuse what asks for another holder's statement, and tell whether it leaves a trace.
+
+        To read what the holder's own set-up assigned is neither. To read another user variable is
+        taken for a trace: who reads it relies on the session.
+        """
+        if reads != USER_VARIABLE:
+            if self._first:
+                raise SessionStateError(reads)
+            return dirty
+        own = self.carried if self.recording is None else self.recording.said
+        former = variables_read(sql).difference(*[assignment.names for assignment in own])
+        if former and self._first and self.multiplexed:
             raise SessionStateError(reads)
-        if self.multiplexed and dirty == USER_VARIABLE and reads_variable(sql):
-            raise SessionStateError(USER_VARIABLE)
+        return USER_VARIABLE if former else dirty
 
     def commit(self) -> None:
         _mysql.connection.commit(self)
@@ -590,8 +603,9 @@ class Session(Connection):
     def _ended(self) -> None:
         self.begun = self._touched = False
 
-    def _note_failure(self, error: MySQLdb.Error) -> None:
-        if self.broken is None and _is_disconnect(error, self):
+    def _note_failure(self, error: MySQLdb.Error, dirty: str | None) -> None:
+        killed = dirty == "KILL" and error.args[0] in _KILLED
+        if self.broken is None and (killed or _is_disconnect(error, self)):
             self.broken = _reason(error)
 
 

@@ -159,6 +159,7 @@ _TOKEN = compiled(rf"""
   | [\w$]++
 """)
 _NAMES = compiled(_VARIABLE)
+_MARK = compiled(r"""'(?: [^'\\]++ | \\. | '' )*+' | "(?: [^"\\]++ | \\. | "" )*+" | [(),;]""")
 
 
 class Classifier:
@@ -257,12 +258,14 @@ def _trace(match: re.Match[bytes]) -> str:
 
 
 def variables_read(sql: bytes) -> frozenset[str]:
-    """The user variables that a text reads and assigns nowhere itself, as ``@name``.
+    """The user variables that a text reads before it has assigned them itself, as ``@name``.
 
-    What a procedure is given counts as read. Names are in small letters.
+    A text is taken to be evaluated from its left to its right, which is how both servers do it. In
+    ``@x := @x + 1`` the variable is read first. What a procedure is given counts as read. Names are
+    in small letters.
     """
     read: set[str] = set()
-    assigned: set[str] = set()
+    assigned: dict[str, int] = {}  # where its value begins
     verb = b""
     for token in _TOKEN.finditer(sql):
         if token["next"]:
@@ -270,13 +273,28 @@ def variables_read(sql: bytes) -> frozenset[str]:
         elif token["verb"]:
             verb = verb or token["verb"].upper()
         elif token["variable"]:
-            assigns = token["assigned"] or (token["equals"] and verb in (b"SET", b"GET"))
-            (assigned if assigns else read).update(_variables(token["variable"]))
+            [name] = _variables(token["variable"])
+            if token["assigned"] or (token["equals"] and verb in (b"SET", b"GET")):
+                assigned.setdefault(name, token.end())
+            elif name not in assigned or _is_one_value(sql[assigned[name] : token.start()]):
+                read.add(name)
         elif token["into"]:
-            assigned.update(_variables(token["into"]))
+            assigned |= dict.fromkeys(_variables(token["into"]), 0)
         elif token["columns"]:
-            (assigned if verb == b"LOAD" else read).update(_variables(token["columns"]))
-    return frozenset(read - assigned)
+            names = _variables(token["columns"])
+            read |= names - assigned.keys() if verb != b"LOAD" else set()
+            assigned |= dict.fromkeys(names, 0)
+    return frozenset(read)
+
+
+def _is_one_value(text: bytes) -> bool:
+    """Whether a value that begins with ``text`` has not ended there."""
+    depth = 0
+    for mark in _MARK.findall(text):
+        depth += (mark == b"(") - (mark == b")")
+        if depth < 0 or mark == b";" or (mark == b"," and depth == 0):
+            return False
+    return True
 
 
 def _variables(text: bytes) -> set[str]:

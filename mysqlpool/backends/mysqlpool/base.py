@@ -143,7 +143,7 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         return as_left and not self._is_somebody_listening()
 
     def _is_somebody_listening(self) -> bool:
-        """Whether receivers, or an engine, or somebody who patched this wrapper, hears connect()."""
+        """Whether connect() is heard by receivers, an engine, or who patched this wrapper."""
         return bool(
             connection_created.receivers
             or self._overrides(*_CONNECTING)

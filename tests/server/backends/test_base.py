@@ -82,7 +82,7 @@ def test_two_aliases_have_two_pools() -> None:
 
 
 def test_no_more_than_pool_size_sessions_and_a_timeout_that_says_so() -> None:
-    with with_pool(pool_size=2, timeout=0.1):
+    with with_pool(pool_size=2, timeout=0.1, lease="task"):
         lease_all("default")
         ready, done = threading.Event(), threading.Event()
 
@@ -104,7 +104,7 @@ def test_no_more_than_pool_size_sessions_and_a_timeout_that_says_so() -> None:
         assert "2" in str(error)
 
 
-def test_changed_parameters_get_a_pool_of_their_own_and_the_old_one_is_closed(
+def test_changed_options_of_the_pool_get_a_pool_of_their_own_and_the_old_one_is_closed(
     observer: Any,
 ) -> None:
     first = session_id()
@@ -439,7 +439,7 @@ def test_inspectdb_flush_and_loaddata_work(tmp_path: Any) -> None:
 
 
 def test_a_wrapper_copied_and_dropped_does_not_cost_a_slot() -> None:
-    with with_pool(pool_size=2, timeout=5):
+    with with_pool(pool_size=2, timeout=5, lease="task"):
         lease_all("default")
         for _ in range(5):
             copy = connections["default"].copy()

@@ -123,7 +123,7 @@ def test_dead_threads_cost_no_slot_with_the_garbage_collector_off(
         session_id()
         kept.append(connections["default"])
 
-    with alias_with({"pool_size": 2, "timeout": HANG}):
+    with alias_with({"pool_size": 2, "timeout": HANG, "lease": "task"}):
         gc.disable()
         try:
             with caplog.at_level(logging.WARNING, "mysqlpool"):

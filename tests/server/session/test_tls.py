@@ -259,7 +259,7 @@ def _wrapper(server: Server, encrypted: bool = True, **options: Any) -> Any:
         "PORT": server.port,
         "USER": server.user,
         "NAME": "",
-        "OPTIONS": {**options, "pool": {"pool_size": 1}},
+        "OPTIONS": {**options, "pool": {"pool_size": 1, "lease": "task"}},
     }
     return connections["default"].__class__(settings, "default")
 

@@ -213,8 +213,11 @@ READ = {
     "SELECT @a, @B": {"@a", "@b"},
     "SELECT @`A b ` + @'c' + @\"d\" + @e.f$": {"@a b", "@c", "@d", "@e.f$"},
     "SELECT (@f := 'a,b') > '', @f": set(),
-    "SELECT @f, (@F := 1), @g": {"@g"},
-    "SELECT a FROM b WHERE c = @d INTO @d, @`e`": set(),
+    "SELECT @f, (@F := 1), @g": {"@f", "@g"},
+    "SELECT (@f := @f + 1)": {"@f"},
+    "SELECT @f := CONCAT(',', (@g := ')'), @f), @g": {"@f"},
+    "SELECT IF((@f := LOCATE(',', @g := 'a,b')) > 0, SUBSTRING(@g, @f + 1), '')": set(),
+    "SELECT a FROM b WHERE c = @d INTO @d, @`e`": {"@d"},
     "SELECT @a = 1": {"@a"},
     "SELECT '@a', \"@b\", `@c`, @@d, @@session.e, 'it''s @f', '\\'@g' /* @h */ # @i": set(),
     "SET @a = 1, @b := @c + @a": {"@c"},
@@ -230,7 +233,7 @@ READ = {
 
 
 @pytest.mark.parametrize(("sql", "names"), READ.items())
-def test_what_a_statement_reads_and_does_not_assign_itself_is_named(
+def test_what_a_statement_reads_before_it_assigns_it_is_named(
     sql: str, names: set[str]
 ) -> None:
     assert variables_read(sql.encode()) == frozenset(names)
