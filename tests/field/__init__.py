@@ -1,0 +1,1 @@
+"""What others build on Django's engines, run on ours; see __main__."""
