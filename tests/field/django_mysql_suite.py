@@ -9,8 +9,8 @@ of what relies on a session are run once more without it, where each statement m
 its own.
 
 3.11.1 is the last version whose source package holds the tests. They run on the django-mysql that
-is installed; ``inside`` says how. A test that fails on Django's engine, too, is none of our business:
-most of those are about what django-mysql, Django or the server have changed since then.
+is installed; ``inside`` says how. A test that fails on Django's engine, too, is none of our
+business: most of those are about what django-mysql, Django or the server have changed since then.
 """
 
 # ruff: noqa: T201 - it is a command, which speaks by print.

@@ -47,4 +47,4 @@ INSTALLED_APPS.insert(INSTALLED_APPS.index("tests.testapp"), "field_names")
 options.DEFAULT_NAMES = (*options.DEFAULT_NAMES, "index_together")
 
 if os.environ.get("FIELD_OUTSIDE_ATOMIC"):
-    django.test.TestCase = OutsideAtomic  # type: ignore[misc]
+    django.test.TestCase = OutsideAtomic  # type: ignore[assignment,misc]
