@@ -15,14 +15,14 @@ from django.db import connections, transaction
 from django.db.backends.signals import connection_created
 
 from mysqlpool import auto_close_db, release_connections, stats
-from tests.helpers import in_thread, run_threads
+from tests.helpers import HANG, in_thread, run_threads
 from tests.observer import Observer
 
 from .engines import Field, Under, ask, on_all, on_ours
 
 TENANTS = 6
-TASKS = 15  # of each thread
-GRACE = 2
+TASKS = 40  # of each thread
+GRACE = 1
 """Seconds within which the server has noticed that a session was closed, on a busy machine."""
 
 current = threading.local()
@@ -154,6 +154,39 @@ def test_interleaved_threads_read_their_own_tenant_and_the_limit_holds_over_all(
     ]
     assert len(rows) == 12 * TASKS + 2 * TENANTS
     assert all(name == owner for name, owner in rows)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+@on_ours
+def test_the_limit_holds_while_some_tenants_have_sessions_and_others_wait(
+    under: Under, size: int, field: Field, tenants: list[str], observer: Observer
+) -> None:
+    alias = field.alias(under, ByParameters, pool={"pool_size": size})
+    watch = Watch(observer, size)
+    may_end = threading.Event()
+    inside = threading.Semaphore(0)
+
+    @auto_close_db
+    def hold(tenant: str) -> None:
+        current.tenant = tenant
+        with transaction.atomic(alias):
+            assert ask(alias, "SELECT DISTINCT owner FROM owned") == ((tenant,),)
+            inside.release()
+            assert may_end.wait(HANG)
+
+    def look() -> None:
+        try:
+            for _ in range(size):
+                assert inside.acquire(timeout=HANG)
+            observer.until(lambda: stats()[alias].waiting == TENANTS - size)
+            observer.until(lambda: len(watch.sessions()) == size)
+            assert {len(watch.sessions()) for _ in range(50)} == {size}
+        finally:
+            may_end.set()
+
+    run_threads(look, *[partial(hold, tenant) for tenant in tenants])
+    observer.until(lambda: len(watch.sessions()) <= size)
+    assert stats()[alias].connects <= TENANTS
 
 
 @on_all
