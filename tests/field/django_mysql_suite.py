@@ -71,6 +71,13 @@ ALONE = Round(
 )
 
 
+_CACHE = "tests/testapp/test_cache.py::MySQLCacheTests"
+BY_THE_CLOCK = [
+    f"{_CACHE}::test_{name}" for name in ("add_with_expired", "expiration", "touch_without_timeout")
+]
+"""Left out: they want two statements within 0.1 to 0.3 s, which a busy machine does not grant."""
+
+
 def run_suite(source: Path, engine: Engine, round_: Round, server: Server) -> Outcome:
     """Run a round on one engine. RuntimeError when the run ended without a record."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -89,6 +96,7 @@ def run_suite(source: Path, engine: Engine, round_: Round, server: Server) -> Ou
         # Their conftest is of an older pytest-django; it only words a report.
         options = ["--noconftest", "-c", os.devnull, "--rootdir", str(source)]
         options += ["-p", "no:cacheprovider", "-p", "field_record", "-W", "ignore"]
+        options += [f"--deselect={id_}" for id_ in BY_THE_CLOCK]
         options += ["--tb=short", "--timeout=120", "--continue-on-collection-errors"]
         command = [sys.executable, "-m", "pytest", *options, *round_.labels]
         result = subprocess.run(

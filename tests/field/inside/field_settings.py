@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any
 
 import django.test
+from django.core.cache import caches
 from django.db.models import options
 
 
@@ -23,6 +24,12 @@ class OutsideAtomic(django.test.TransactionTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.setUpTestData()
+
+    def tearDown(self) -> None:
+        # The tables of caches have no models, so they are not emptied with the others.
+        for cache in caches.all(initialized_only=True):
+            cache.clear()
+        super().tearDown()
 
 
 _theirs = import_module("tests.settings")
