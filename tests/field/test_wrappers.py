@@ -42,9 +42,10 @@ def table(observer: Observer, field: Field) -> Iterator[str]:
 # A tracer's proxy around the driver's connection, as ddtrace makes one.
 
 spans: list[str] = []
+ObjectProxy: Any = wrapt.ObjectProxy
 
 
-class TracedCursor(wrapt.ObjectProxy):  # type: ignore[misc]
+class TracedCursor(ObjectProxy):  # type: ignore[misc]
     def execute(self, query: Any, args: Any = None) -> Any:
         spans.append(str(query))
         return self.__wrapped__.execute(query, args)
@@ -60,7 +61,7 @@ class TracedCursor(wrapt.ObjectProxy):  # type: ignore[misc]
         return iter(self.__wrapped__)
 
 
-class TracedConnection(wrapt.ObjectProxy):  # type: ignore[misc]
+class TracedConnection(ObjectProxy):  # type: ignore[misc]
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
         return TracedCursor(self.__wrapped__.cursor(*args, **kwargs))
 
