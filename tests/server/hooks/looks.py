@@ -1,8 +1,9 @@
-"""What an application can see of the session that it has: everything that one holder could leave."""
+"""What an application sees of the session that it has: everything that one holder could leave."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.db import connections
@@ -53,7 +54,7 @@ def look(alias: str, say: Say) -> Look:
     seen.update(_attempt("variables of the session", lambda: _session_variables(alias)))
     seen.update(_attempt("state", lambda: _state(alias)))
     for question in say.questions:
-        seen.update(_attempt(question, lambda question=question: _answer(alias, question)))
+        seen.update(_attempt(question, partial(_answer, alias, question)))
     seen.update(_attempt("arguments", lambda: _arguments(alias)))
     seen.update(
         _attempt("arrivals", lambda: _answer(alias, f"SELECT COUNT(*) FROM {MAIN}.arrivals"))
@@ -130,8 +131,8 @@ def _rows_of_the_tenant(alias: str) -> Any:
 
 def _insert(alias: str) -> Any:
     """Its key tells only whether somebody chose it."""
-    key = Row.objects.using(alias).create(text="new", number=1).pk
-    return key if isinstance(key, int) and key < FIRST_KEY else "made"
+    key: int = Row.objects.using(alias).create(text="new", number=1).pk
+    return key if key < FIRST_KEY else "made"
 
 
 def differences(stock: Look, ours: Look) -> list[str]:

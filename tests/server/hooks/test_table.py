@@ -1,9 +1,9 @@
 """Whatever hooks into Django is heard here as on Django's engine, and by nobody else.
 
 A case is a way to hook in, something to say, and who says it when. Long-lived threads take turns in
-an order that is forced, on a pool of one session unless a case says otherwise. What they see in each
-turn is compared with what they see on ``django.db.backends.mysql``, below the same class and with
-the same receiver.
+an order that is forced, on a pool of one session unless a case says otherwise. What they see in
+each turn is compared with what they see on ``django.db.backends.mysql``, below the same class and
+with the same receiver.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ class BySetAutocommit(Engine):
 
 class ByDriverAutocommit(Engine):
     def _set_autocommit(self, autocommit: bool) -> None:
-        super()._set_autocommit(autocommit)
+        super()._set_autocommit(autocommit)  # type: ignore[misc]
         directly(self.connection)
 
 

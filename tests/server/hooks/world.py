@@ -51,22 +51,30 @@ def lock(voice: str) -> str:
 
 # Each database has the same tables. A temporary table `shadow` hides the one that is here.
 TABLES = (
-    "CREATE TABLE rows_row (id BIGINT AUTO_INCREMENT PRIMARY KEY, text VARCHAR(100) NOT NULL,"
-    f" number INT NOT NULL) AUTO_INCREMENT = {FIRST_KEY}",
+    (
+        "CREATE TABLE rows_row (id BIGINT AUTO_INCREMENT PRIMARY KEY, text VARCHAR(100) NOT NULL,"
+        f" number INT NOT NULL) AUTO_INCREMENT = {FIRST_KEY}"
+    ),
     "CREATE TABLE shadow (text VARCHAR(100) NOT NULL)",
     "INSERT INTO shadow VALUES (DATABASE())",
-    "CREATE TRIGGER audited BEFORE INSERT ON rows_row FOR EACH ROW"
-    f" INSERT INTO {MAIN}.audit (who) VALUES ({MAIN}.variables())",
+    (
+        "CREATE TRIGGER audited BEFORE INSERT ON rows_row FOR EACH ROW"
+        f" INSERT INTO {MAIN}.audit (who) VALUES ({MAIN}.variables())"
+    ),
 )
 
 # A function, a procedure and the trigger above read and write variables without the text of a
 # statement telling so, as those of an application do.
 PROGRAMS = (
     "CREATE FUNCTION tenant() RETURNS VARCHAR(100) READS SQL DATA RETURN @tenant",
-    "CREATE FUNCTION variables() RETURNS VARCHAR(200) READS SQL DATA"
-    " RETURN CONCAT(COALESCE(@tenant, '-'), '/', COALESCE(@app_user, '-'))",
-    "CREATE FUNCTION be(who VARCHAR(100)) RETURNS INT READS SQL DATA"
-    " BEGIN SET @tenant = who; RETURN 1; END",
+    (
+        "CREATE FUNCTION variables() RETURNS VARCHAR(200) READS SQL DATA"
+        " RETURN CONCAT(COALESCE(@tenant, '-'), '/', COALESCE(@app_user, '-'))"
+    ),
+    (
+        "CREATE FUNCTION be(who VARCHAR(100)) RETURNS INT READS SQL DATA"
+        " BEGIN SET @tenant = who; RETURN 1; END"
+    ),
     "CREATE PROCEDURE become(who VARCHAR(100)) SET @tenant = who",
     "CREATE TABLE audit (id BIGINT AUTO_INCREMENT PRIMARY KEY, who VARCHAR(200))",
     "CREATE TABLE logins (id BIGINT AUTO_INCREMENT PRIMARY KEY, who VARCHAR(100))",

@@ -233,9 +233,7 @@ READ = {
 
 
 @pytest.mark.parametrize(("sql", "names"), READ.items())
-def test_what_a_statement_reads_before_it_assigns_it_is_named(
-    sql: str, names: set[str]
-) -> None:
+def test_what_a_statement_reads_before_it_assigns_it_is_named(sql: str, names: set[str]) -> None:
     assert variables_read(sql.encode()) == frozenset(names)
 
 
