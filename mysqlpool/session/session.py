@@ -77,6 +77,7 @@ class Session(Connection):
         "_driver",
         "_fd",
         "_first",
+        "_has_insert_id",
         "_options",
         "_own_driver",
         "_poll",
@@ -151,6 +152,7 @@ class Session(Connection):
         self.carried = ()
         self.turn = self.cursors = 0
         self._first = True  # the holder has sent nothing yet
+        self._has_insert_id = False  # what the library says is of this turn
         self._touched = False  # something was sent since a transaction ended
         self._classifier = _ORDINARY
         self._baseline: list[bytes] = []  # what Django sent
@@ -348,6 +350,7 @@ class Session(Connection):
         """The lease ends: its cursors are dead from now on."""
         self.turn += 1
         self.cursors = 0
+        self._has_insert_id = False
         self.tenure = None
 
     # What the library remembers of the last statement. A former holder's is not told.
@@ -356,7 +359,10 @@ class Session(Connection):
         return 0 if self._first else _mysql.connection.affected_rows(self)
 
     def insert_id(self) -> int:
-        return 0 if self._first else _mysql.connection.insert_id(self)
+        # The library keeps the last one until a statement without rows is answered.
+        if not self._first and _mysql.connection.field_count(self) == 0:
+            self._has_insert_id = True
+        return _mysql.connection.insert_id(self) if self._has_insert_id else 0
 
     def warning_count(self) -> int:
         return 0 if self._first else _mysql.connection.warning_count(self)

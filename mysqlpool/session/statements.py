@@ -18,6 +18,7 @@ disable multiplexing.
 """
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from .lexical import BLANK, COMMENT, END, GAP, OPTIONAL, compiled
@@ -265,7 +266,7 @@ def variables_read(sql: bytes) -> frozenset[str]:
     in small letters.
     """
     read: set[str] = set()
-    assigned: dict[str, int] = {}  # where its value begins
+    assigned: dict[str, int | None] = {}  # where its value begins, if that is an expression
     verb = b""
     for token in _TOKEN.finditer(sql):
         if token["next"]:
@@ -276,15 +277,22 @@ def variables_read(sql: bytes) -> frozenset[str]:
             [name] = _variables(token["variable"])
             if token["assigned"] or (token["equals"] and verb in (b"SET", b"GET")):
                 assigned.setdefault(name, token.end())
-            elif name not in assigned or _is_one_value(sql[assigned[name] : token.start()]):
+            elif _is_former(sql, name, assigned, token.start()):
                 read.add(name)
-        elif token["into"]:
-            assigned |= dict.fromkeys(_variables(token["into"]), 0)
-        elif token["columns"]:
-            names = _variables(token["columns"])
-            read |= names - assigned.keys() if verb != b"LOAD" else set()
-            assigned |= dict.fromkeys(names, 0)
+        elif names := _variables(token["into"] or token["columns"] or b""):
+            if token["into"] or verb == b"LOAD":
+                assigned = {**dict.fromkeys(names), **assigned}
+            else:
+                read |= {n for n in names if _is_former(sql, n, assigned, token.start())}
     return frozenset(read)
+
+
+def _is_former(sql: bytes, name: str, assigned: Mapping[str, int | None], position: int) -> bool:
+    """Whether a variable that is read at this position has not been assigned before it."""
+    if name not in assigned:
+        return True
+    start = assigned[name]
+    return start is not None and _is_one_value(sql[start:position])
 
 
 def _is_one_value(text: bytes) -> bool:

@@ -217,6 +217,8 @@ READ = {
     "SELECT (@f := @f + 1)": {"@f"},
     "SELECT @f := CONCAT(',', (@g := ')'), @f), @g": {"@f"},
     "SELECT IF((@f := LOCATE(',', @g := 'a,b')) > 0, SUBSTRING(@g, @f + 1), '')": set(),
+    "UPDATE a SET b = SUBSTRING(@f := b, 1, IF(LENGTH(@f), LENGTH(@f) - 1, 0))": set(),
+    "SELECT @f := LENGTH(@f)": {"@f"},
     "SELECT a FROM b WHERE c = @d INTO @d, @`e`": {"@d"},
     "SELECT @a = 1": {"@a"},
     "SELECT '@a', \"@b\", `@c`, @@d, @@session.e, 'it''s @f', '\\'@g' /* @h */ # @i": set(),
