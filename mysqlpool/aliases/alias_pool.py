@@ -124,8 +124,7 @@ class AliasPool(ABC):
 
     def _open(self) -> Session:
         access: Access = self._asking.access
-        timeout = {"connect_timeout": self._connect_timeout()}
-        session = open_session(self.alias, {**timeout, **self.parameters(access)})
+        session = open_session(self.alias, self.parameters(access))
         session.alias = self.alias
         session.identity, session.settings = access.identity, access.settings
         session.multiplexed = self.settings.lease == "transaction"
@@ -139,7 +138,9 @@ class AliasPool(ABC):
 
     def parameters(self, access: Access) -> dict[str, Any]:
         """With which mysqlclient is to connect a session now."""
-        return resolved(self.alias, access.params(), self.settings.connect_args)
+        timeout = {"connect_timeout": self._connect_timeout()}
+        params = resolved(self.alias, access.params(), self.settings.connect_args)
+        return {**timeout, **params}
 
     def is_fit(self, session: Session, idle_seconds: float) -> bool:
         """Whether an idle session is alive, as far as one can tell without a round trip.

@@ -26,11 +26,14 @@ class FairAliasPool(AliasPool):
     pool: FairQueuePool
 
     def lease(self, access: Access, prefer: Session | None = None) -> Lease:
-        self._asking.access = access
+        asking = self._asking
+        before, asking.access = getattr(asking, "access", None), access
         try:
             return self.pool.lease(prefer, access.identity)
         finally:
-            self._asking.access = None  # It would keep the wrapper, and with it a lost lease.
+            # It would keep the wrapper, and with it a lost lease. A signal handler or a finalizer
+            # may ask in the midst of another request.
+            asking.access = before
 
     def retire(self, is_gone: Callable[[Session], bool]) -> None:
         self.pool.retire(is_gone)

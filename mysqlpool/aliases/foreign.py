@@ -69,14 +69,15 @@ class ForeignAliasPool(AliasPool):
         return not self.closed and super().serves(key)
 
     def lease(self, access: Access, prefer: Session | None = None) -> Lease | None:
-        self._asking.access = access
+        asking = self._asking
+        before, asking.access = getattr(asking, "access", None), access
         lease = Lease(self)
         try:
             lease.proxy = self._seated() if self._seat else self.pool.connect()
         except sa_exc.TimeoutError as error:
             raise self._timed_out() from error
         finally:
-            self._asking.access = None  # It would keep the wrapper, and with it a lost lease.
+            asking.access = before  # As in FairAliasPool.
         lease.session = lease.proxy.dbapi_connection
         if self.closed:
             lease.discard("pool closed")

@@ -162,10 +162,7 @@ class Session(Connection):
         self._charset = self.character_set_name()
         self._driver = self._own_driver = DriverState.of(self)  # the baseline's, the holder's
         self._autocommit = self.get_autocommit()
-        self._fd = self.fileno()
-        self._tell = sockets.way_to_tell(self._fd)
-        self._socket = self._tell(self._fd)
-        self._poll = sockets.watch(self._fd)
+        self._look_at_socket()
 
     def settle(self) -> None:
         """Make the present state the baseline, to which ``restore()`` goes back. It is clean now.
@@ -210,6 +207,7 @@ class Session(Connection):
             yield
         finally:
             recording.is_django = False
+        recording.override([assigned(sql) for sql in self._baseline])
         self.has_baseline = True
         if not self.settled:
             self._note_baseline()
@@ -264,7 +262,7 @@ class Session(Connection):
             if self._classifier.effect(sql).dirty:
                 self._baseline.append(sql)
             return True
-        names = assigned(sql) if self._is_renewable() else None
+        names = assigned(sql)
         if names is None:
             self._stop_carrying()
             return False
@@ -283,37 +281,81 @@ class Session(Connection):
         self._send(assignment.sql)
         recording.note(assignment)
 
-    def _is_renewable(self) -> bool:
-        options = self._options.keys()
-        return "user" in options and not options & _OPTION_FILES
-
     def _renew(self, recording: Recording) -> None:
-        """Undo what is carried, and say again the baseline and what the set-up has said so far.
+        """Make the session as new, and say again the baseline and what the set-up said so far.
 
-        COM_CHANGE_USER makes the server forget the variables of a session, and switches multiple
-        statements off (https://dev.mysql.com/doc/c-api/8.4/en/mysql-change-user.html).
+        It stays the same object, as the hooks that speak have it already. COM_CHANGE_USER does it
+        where it does all of it; else it is connected anew.
         """
-        options, given = self._options, recording.parameters()
-        user = given.get("user", options["user"])
-        password = given.get("password", given.get("passwd")) or ""
-        database = options.get("database", options.get("db")) or ""
+        parameters = recording.parameters()
+        self.recording = None
         try:
-            _mysql.connection.change_user(self, user, password, database)
-            if self.client_flag & CLIENT.MULTI_STATEMENTS:
-                _mysql.connection.set_server_option(self, _MULTI_STATEMENTS_ON)
-            _mysql.connection.set_character_set(self, self._charset)
+            if not (self._may_change_user() and self._change_user(parameters)):
+                self._connect_anew(parameters)
+            for sql in self._baseline:
+                self._say_again(sql)
             recording.renewed()
-            for sql in (*self._opening(), *self._baseline):
-                self._send(sql)
-                self._pass_results()
-            if self.get_autocommit() != self._autocommit:
-                _mysql.connection.autocommit(self, self._autocommit)
             for assignment in recording.said:
-                self._send(assignment.sql)
-                self._pass_results()
+                self._say_again(assignment.sql)
         except MySQLdb.Error as error:
             self.broken = _reason(error)
             raise
+        self.dirty, self._first = None, True
+        self._ended()
+        self.recording = recording
+
+    def _may_change_user(self) -> bool:
+        """Whether we know as whom, and the server does nothing at a connect that it would not do.
+
+        COM_CHANGE_USER does not run ``init_connect``, as both servers were seen to do.
+        """
+        options = self._options.keys()
+        if "user" not in options or options & _OPTION_FILES:
+            return False
+        self._send(b"SELECT @@GLOBAL.init_connect")
+        [[at_connect]] = self.store_result().fetch_row()
+        return not at_connect
+
+    def _change_user(self, parameters: Mapping[str, Any]) -> bool:
+        """Forget all that a session can have; False where the server, or a proxy, refuses it.
+
+        It switches multiple statements off, and takes the server's collation
+        (https://dev.mysql.com/doc/c-api/8.4/en/mysql-change-user.html).
+        """
+        options = self._options
+        user = parameters.get("user", options["user"])
+        password = parameters.get("password", parameters.get("passwd")) or ""
+        database = options.get("database", options.get("db")) or ""
+        try:
+            _mysql.connection.change_user(self, user, password, database)
+        except MySQLdb.Error:
+            return False
+        if self.client_flag & CLIENT.MULTI_STATEMENTS:
+            _mysql.connection.set_server_option(self, _MULTI_STATEMENTS_ON)
+        _mysql.connection.set_character_set(self, self._charset)
+        for sql in self._opening():
+            self._say_again(sql)
+        if self.get_autocommit() != self._autocommit:
+            _mysql.connection.autocommit(self, self._autocommit)
+        return True
+
+    def _connect_anew(self, parameters: Mapping[str, Any]) -> None:
+        """Close, and connect as the same object; the driver's state in Python stays."""
+        state = DriverState.of(self)
+        _mysql.connection.close(self)
+        super().__init__(**parameters)
+        self._look_at_socket()
+        state.put_on(self)
+
+    def _look_at_socket(self) -> None:
+        self._fd = self.fileno()
+        self._tell = sockets.way_to_tell(self._fd)
+        self._socket = self._tell(self._fd)
+        self._poll = sockets.watch(self._fd)
+
+    def _say_again(self, sql: bytes) -> None:
+        self._send(sql)
+        self._pass_results()
 
     def _opening(self) -> Iterator[bytes]:
         """What the driver sends when it connects, in its order, beside the character set."""
@@ -338,12 +380,12 @@ class Session(Connection):
         cursor: Any = (cursorclass or self.cursorclass)(self)
         tenure = None if self.tenure is None else self.tenure()
         guard = GuardedCursor if tenure is None else CountedCursor
-        kind: Any = type(cursor)
-        cursor.__class__ = guarded(kind, guard)
-        cursor._turn = self.turn
         if tenure is not None:
-            cursor._tenure = tenure
             self.cursors += 1
+            cursor._tenure = tenure
+        cursor._turn = self.turn
+        kind: Any = type(cursor)
+        cursor.__class__ = guarded(kind, guard)  # The last: from now on its end counts down.
         return cursor
 
     def end_turn(self) -> None:
@@ -399,7 +441,7 @@ class Session(Connection):
         a transaction costs one ROLLBACK, and autocommit, where it was changed, one SET. Never
         raises for a server or a connection that is gone: that is a reason.
         """
-        if not self.settled:
+        if not self.settled or self.recording is not None:
             return "not set up"
         if reason := self.broken or self.dirty:
             return reason

@@ -93,6 +93,13 @@ class Recording:
         self.follows = self.repeats(assignment.sql)
         self.said.append(assignment)
 
+    def override(self, names: Sequence[frozenset[str] | None]) -> None:
+        """Django's statements come after what was said so far: forget what they set otherwise."""
+        if None in names:
+            self.said.clear()
+        overridden = frozenset[str]().union(*[one for one in names if one])
+        self.said[:] = [one for one in self.said if not one.names & overridden]
+
     def renewed(self) -> None:
         """The session carries nothing any more but what was said again."""
         self.carried, self.follows = (), False

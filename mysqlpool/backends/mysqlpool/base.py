@@ -8,11 +8,10 @@ is the set-up of one holder: see `mysqlpool.session.set_up`.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import MySQLdb
@@ -129,16 +128,20 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         if self.tenure.lease is not None:  # Called by hand: that is a new connection in Django.
             self.tenure.abandon("connected anew")
         if self._needs_no_set_up():
+            if self.tenure.standing is not RESTING:
+                self._access = self._own_access
             self._begin(self._take_lease(self._access))
         else:
             self._connect()
 
     def _needs_no_set_up(self) -> bool:
         """Whether Django's connect() would change nothing, because nothing changed since."""
-        if self._access is None or not self._knows_settings():
+        if not self._knows_settings():
             return False
         if self.tenure.standing is RESTING:
-            return True
+            return self._access is not None
+        if self._own_access is None:
+            return False
         as_left = self._left is not None and self._left == _wrapper_settings(self.settings_dict)
         return as_left and not self._is_somebody_listening()
 
@@ -146,15 +149,18 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         """Whether connect() is heard by receivers, an engine, or who patched this wrapper."""
         return bool(
             connection_created.receivers
-            or self._overrides(*_CONNECTING)
+            or _methods_of(type(self)) != _methods_of(DatabaseWrapper)
+            or _defined() != _DEFINED
             or not self.__dict__.keys().isdisjoint(_CONNECTING)
         )
 
-    @classmethod
-    @functools.cache
-    def _overrides(cls, *names: str) -> bool:
-        """Whether an engine made of this one overrides one of these methods."""
-        return any(getattr(cls, name) is not getattr(DatabaseWrapper, name) for name in names)
+    def _speaks_after_connecting(self) -> bool:
+        """Whether an engine made of this one may speak as connect() or ensure_connection() ends."""
+        kind = type(self)
+        return (
+            kind.connect is not DatabaseWrapper.connect
+            or kind.ensure_connection is not DatabaseWrapper.ensure_connection
+        )
 
     def _begin(self, lease: Lease) -> None:
         """Hold a lease, and bring its session to this wrapper's set-up.
@@ -200,13 +206,14 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
                 yield
                 if self.tenure.lease is not None:
                     session: Session = self.tenure.lease.session
-                    self.tenure.set_up = session.end_set_up()
+                    if session.recording is not None:
+                        self.tenure.set_up = session.end_set_up()
         finally:
             self._is_setting_up = False
 
     def _connect_as_engine(self) -> None:
         """Connect, where an engine speaks to the session after connect() or ensure_connection()."""
-        if self.tenure.standing is CLOSED and self._overrides("connect", "ensure_connection"):
+        if self.tenure.standing is CLOSED and self._speaks_after_connecting():
             with self._setting_up():
                 self.ensure_connection()
 
@@ -310,6 +317,10 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
     def mysql_server_data(self) -> dict[str, Any]:
         """Django's probe of the server, made once a pool instead of once a thread."""
         if self.alias == NO_DB_ALIAS:
+            return super().mysql_server_data
+        lease = self.tenure.lease
+        recording = lease.session.recording if lease is not None else None
+        if recording is not None and recording.said:  # An engine spoke before Django asks.
             return super().mysql_server_data
         params = self.get_connection_params()
         where = tuple(str(params.get(name)) for name in _SERVER)
@@ -469,3 +480,13 @@ def _key(settings: Mapping[str, Any]) -> object:
 
 def _public(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in params.items() if name not in SECRETS}
+
+
+_methods_of = attrgetter(*_CONNECTING)
+
+
+def _defined() -> tuple[Any, ...]:
+    return tuple(map(vars(DatabaseWrapper).get, _CONNECTING))
+
+
+_DEFINED = _defined()  # As they are now: who patches one of them later wants to be heard.

@@ -14,7 +14,13 @@ from mysqlpool.conf.settings import parse_pool_settings
 __all__ = ["DatabaseClient", "with_password"]
 
 # mysqlclient's names of parameters, and Django's of the settings that they come from.
-_NAMES = {"user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
+_NAMES = {
+    "user": "USER",
+    "password": "PASSWORD",
+    "host": "HOST",
+    "port": "PORT",
+    "database": "NAME",
+}
 
 
 def with_password(settings_dict: dict[str, Any]) -> dict[str, Any]:
@@ -24,7 +30,10 @@ def with_password(settings_dict: dict[str, Any]) -> dict[str, Any]:
     connect_args = parse_pool_settings(DEFAULT_DB_ALIAS, settings_dict).connect_args
     if connect_args is None and not callable(settings_dict["PASSWORD"]):
         return settings_dict
-    params = {name: settings_dict[key] for name, key in _NAMES.items()}
+    options = {**settings_dict["OPTIONS"]}
+    for name in ("pool", "isolation_level"):
+        options.pop(name, None)
+    params = {**{name: settings_dict[key] for name, key in _NAMES.items()}, **options}
     made = resolved(DEFAULT_DB_ALIAS, params, connect_args)
     return {**settings_dict, **{key: made.get(name, "") for name, key in _NAMES.items()}}
 

@@ -1,0 +1,258 @@
+"""Hooks that a fresh reading found unheard, or heard by others: each was seen to fail."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import MySQLdb
+import pytest
+from django.db import connections
+from django.db.backends.mysql import base as mysql
+from django.db.backends.signals import connection_created
+from MySQLdb import _mysql
+
+from mysqlpool import close_pool
+from mysqlpool.backends.mysqlpool.base import DatabaseWrapper
+from tests.helpers import identified
+from tests.server.backends.test_identity import TenantWrapper
+from tests.server.backends.test_identity import local as tenants
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default"])
+
+ALIAS = "review"
+KINDS = ["task", "transaction"]
+local = threading.local()
+
+
+def settings(pool: dict[str, Any], options: dict[str, Any] | None = None, **values: Any) -> Any:
+    own = {"pool_size": 1, "max_overflow": 0, "timeout": 5, **pool}
+    options = {"pool": own, **(options or {})}
+    return {**connections["default"].settings_dict, "OPTIONS": options, **values}
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    yield
+    close_pool()
+
+
+def fetch(wrapper: Any, sql: str) -> Any:
+    with wrapper.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchone()
+
+
+@contextmanager
+def receiving(function: Any) -> Iterator[None]:
+    connection_created.connect(function)
+    try:
+        yield
+    finally:
+        connection_created.disconnect(function)
+
+
+@pytest.mark.parametrize("lease", KINDS)
+def test_a_receiver_that_fails_and_closes_leaves_nothing_to_the_next_holder(lease: str) -> None:
+    def speak(connection: Any, **_: Any) -> None:
+        if connection.alias == ALIAS:
+            with connection.cursor() as cursor:
+                cursor.execute("SET @tenant = 'alice'")
+            connection.close()
+            raise RuntimeError("no such tenant")
+
+    first = DatabaseWrapper(settings({"lease": lease}), ALIAS)
+    with receiving(speak), pytest.raises(RuntimeError):
+        fetch(first, "SELECT 1")
+    second = DatabaseWrapper(settings({"lease": lease}), ALIAS)
+    try:
+        assert tenant_of(second) is None
+    finally:
+        second.close()
+
+
+def tenant_of(wrapper: Any) -> Any:
+    with wrapper.cursor() as cursor:
+        cursor.execute("DO 0")
+        cursor.execute("SELECT @tenant")
+        return cursor.fetchone()[0]
+
+
+def test_after_such_a_receiver_no_holder_takes_anothers_variable() -> None:
+    def speak(connection: Any, **_: Any) -> None:
+        if connection.alias == ALIAS:
+            connection.close()
+            raise RuntimeError
+
+    first = DatabaseWrapper(settings({"lease": "task"}), ALIAS)
+    fetch(first, "SELECT 1")
+    first.close()
+    other = DatabaseWrapper(settings({"lease": "task"}), ALIAS)
+    with receiving(speak), pytest.raises(RuntimeError):
+        fetch(other, "SELECT 1")
+    with first.cursor() as cursor:  # goes the short way
+        cursor.execute("SET @secret = 'mine'")
+    first.close()
+    try:
+        assert fetch(first, "SELECT @secret") == (None,)
+    finally:
+        first.close()
+
+
+@pytest.mark.parametrize("lease", KINDS)
+def test_init_connect_of_the_server_holds_after_a_renewal(lease: str, observer: Any) -> None:
+    observer.query(f"CREATE USER plain@'127.0.0.1' {identified('x')}")
+    observer.query("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP ON *.* TO plain@'127.0.0.1'")
+    observer.query("SET GLOBAL init_connect = 'SET SESSION group_concat_max_len = 7777'")
+
+    def speak(connection: Any, **_: Any) -> None:
+        if connection.alias == ALIAS and local.name:
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET @{local.name} = 1")
+
+    own = settings({"lease": lease}, USER="plain", PASSWORD="x")
+    seen = []
+    try:
+        with receiving(speak):
+            for local.name in ("a", "b", ""):
+                wrapper = DatabaseWrapper(own, ALIAS)
+                seen.append(fetch(wrapper, "SELECT @@group_concat_max_len, @@collation_connection"))
+                wrapper.close()
+        assert seen[1:] == seen[:1] * 2
+        assert seen[0][0] == 7777
+    finally:
+        close_pool()
+        observer.query("SET GLOBAL init_connect = ''")
+        observer.query("DROP USER plain@'127.0.0.1'")
+
+
+def test_a_method_put_on_one_wrapper_is_heard_no_more_once_it_is_taken_off(observer: Any) -> None:
+    observer.query("CREATE DATABASE elsewhere")
+    wrapper = DatabaseWrapper(settings({"lease": "task"}), ALIAS)
+    try:
+        [own] = fetch(wrapper, "SELECT DATABASE()")
+        wrapper.close()
+        params = {**wrapper.get_connection_params(), "database": "elsewhere"}
+        with mock.patch.object(wrapper, "get_connection_params", return_value=params):
+            assert fetch(wrapper, "SELECT DATABASE()") == ("elsewhere",)
+            wrapper.close()
+        assert fetch(wrapper, "SELECT DATABASE()") == (own,)
+    finally:
+        wrapper.close()
+        observer.query("DROP DATABASE elsewhere")
+
+
+@pytest.mark.parametrize("cls", [mysql.DatabaseWrapper, DatabaseWrapper])
+def test_a_method_put_on_the_class_speaks_for_one_holder(cls: Any) -> None:
+    original = cls.init_connection_state
+
+    def init_connection_state(self: Any) -> None:
+        original(self)
+        if self.alias == ALIAS:
+            with self.cursor() as cursor:
+                cursor.execute("SET @tenant = %s", [local.name])
+
+    seen = []
+    with mock.patch.object(cls, "init_connection_state", init_connection_state):
+        wrappers = {name: DatabaseWrapper(settings({"lease": "task"}), ALIAS) for name in "ab"}
+        for local.name in "aba":
+            wrapper = wrappers[local.name]
+            seen.append(fetch(wrapper, "SELECT @tenant")[0])
+            wrapper.close()
+    assert seen == ["a", "b", "a"]
+
+
+class Early(DatabaseWrapper):
+    def get_new_connection(self, conn_params: Any) -> Any:
+        connection = super().get_new_connection(conn_params)
+        with connection.cursor() as cursor:
+            cursor.execute(local.says)
+        return connection
+
+
+def test_djangos_statements_come_after_what_get_new_connection_says() -> None:
+    local.says = "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE"
+    own = settings({"lease": "transaction", "pool_size": 2}, {"isolation_level": "read committed"})
+
+    def isolation(wrapper: Any) -> Any:
+        with wrapper.cursor() as cursor:
+            cursor.execute("SELECT CONNECTION_ID()")
+            [number] = cursor.fetchone()
+            cursor.execute("SHOW SESSION VARIABLES LIKE 't%isolation'")
+            return number, {row[1] for row in cursor.fetchall()}
+
+    first, second = Early(own, ALIAS), DatabaseWrapper(own, ALIAS)
+    one, level = isolation(first)
+    assert level == {"READ-COMMITTED"}
+    with second.cursor() as cursor:  # has the session of the first
+        cursor.execute("SELECT CONNECTION_ID()")
+        other, level = isolation(first)
+        assert other != one
+        assert level == {"READ-COMMITTED"}
+    first.close()
+    second.close()
+
+
+def test_what_one_holder_said_early_is_not_told_of_the_server_to_another() -> None:
+    seen = []
+    for local.says in ("SET SESSION sql_mode = 'ANSI'", "SET SESSION sql_mode = 'TRADITIONAL'"):
+        wrapper = Early(settings({"lease": "task"}), ALIAS)
+        fetch(wrapper, "SELECT 1")
+        seen.append("ANSI" in wrapper.sql_mode)
+        wrapper.close()
+    assert seen == [True, False]
+
+
+@pytest.mark.parametrize(
+    "cls", ["StaticPool", "SingletonThreadPool", "QueuePool", "NullPool", "AssertionPool"]
+)
+@pytest.mark.parametrize("lease", KINDS)
+def test_identities_on_sqlalchemys_pools(cls: str, lease: str, observer: Any) -> None:
+    names = ["hearing_0", "hearing_1"]
+    for name in names:
+        observer.query(f"CREATE DATABASE {name}")
+    own = settings({"lease": lease})
+    own["OPTIONS"] = {"pool": {"class": cls, "lease": lease}}
+    wrapper = TenantWrapper(own, ALIAS)
+    try:
+        for _ in range(3):
+            for tenants.tenant in names:
+                assert fetch(wrapper, "SELECT DATABASE()") == (tenants.tenant,)
+                wrapper.close()
+    finally:
+        wrapper.close()
+        close_pool()
+        for name in names:
+            observer.query(f"DROP DATABASE {name}")
+
+
+@pytest.mark.parametrize("lease", KINDS)
+def test_a_server_that_refuses_to_change_the_user_costs_no_error(lease: str) -> None:
+    """It is connected anew, and stays the object that the receivers have."""
+    refused = MySQLdb.OperationalError(1047, "Unknown command")
+
+    def speak(connection: Any, **_: Any) -> None:
+        if connection.alias == ALIAS and local.name:
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET @{local.name} = 1")
+
+    sessions = set()
+    with receiving(speak), mock.patch.object(_mysql, "connection", Refusing):
+        Refusing.refuses = refused
+        for local.name in ("a", "b", "a", "b", ""):
+            wrapper = DatabaseWrapper(settings({"lease": lease}), ALIAS)
+            sessions.add(fetch(wrapper, "SELECT CONNECTION_ID()"))
+            wrapper.close()
+    assert len(sessions) == 5
+
+
+class Refusing(_mysql.connection):
+    """The driver's class, for what is called of it by name: a server that knows no such command."""
+
+    refuses: Exception
+
+    def change_user(self, *args: Any) -> None:
+        raise Refusing.refuses
