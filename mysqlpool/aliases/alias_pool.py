@@ -134,6 +134,8 @@ class AliasPool(ABC):
         if info != self._server_info:
             self._server_info = info
             self.server_data.clear()
+        if all(settings != access.settings for settings, _ in list(self._known)):
+            session.broken = "settings changed"  # Meanwhile. It is closed when it comes back.
         return session
 
     def parameters(self, access: Access) -> dict[str, Any]:

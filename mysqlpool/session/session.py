@@ -207,7 +207,7 @@ class Session(Connection):
             yield
         finally:
             recording.is_django = False
-        recording.override([assigned(sql) for sql in self._baseline])
+        recording.early = len(recording.said)
         self.has_baseline = True
         if not self.settled:
             self._note_baseline()
@@ -240,16 +240,19 @@ class Session(Connection):
         self._own_driver = driver or self._driver
         if self.has_baseline and not self.carried and driver is None:
             return NO_SET_UP
-        return SetUp(self.carried, driver, self.has_baseline)
+        return SetUp(self.carried, driver, self.has_baseline, recording.early)
 
     def bring(self, set_up: SetUp, parameters: Parameters) -> None:
         """Bring the session to a set-up that its holder said before, on this one or another."""
         if set_up.said != self.carried:
             recording = self.begin_set_up(parameters)
-            for assignment in set_up.said:
+            for position, assignment in enumerate(set_up.said, 1):
                 if not self.knows(assignment.sql):
                     self._assign(recording, assignment)
                     self._pass_results()
+                if position == set_up.early:
+                    recording.early = position
+                    self._say_again(*self._baseline)
             self.end_set_up()
         if set_up.driver is not None:
             set_up.driver.put_on(self)
@@ -292,17 +295,17 @@ class Session(Connection):
         try:
             if not (self._may_change_user() and self._change_user(parameters)):
                 self._connect_anew(parameters)
-            for sql in self._baseline:
-                self._say_again(sql)
+            said = [assignment.sql for assignment in recording.said]
+            early, late = said[: recording.early], said[recording.early :]
+            self._say_again(*early, *self._baseline, *late)
             recording.renewed()
-            for assignment in recording.said:
-                self._say_again(assignment.sql)
-        except MySQLdb.Error as error:
-            self.broken = _reason(error)
+        except BaseException as error:  # Nobody may have it half renewed, who caught this.
+            self.broken = _reason(error) if isinstance(error, MySQLdb.Error) else "interrupted"
             raise
+        finally:
+            self.recording = recording
         self.dirty, self._first = None, True
         self._ended()
-        self.recording = recording
 
     def _may_change_user(self) -> bool:
         """Whether we know as whom, and the server does nothing at a connect that it would not do.
@@ -333,8 +336,7 @@ class Session(Connection):
         if self.client_flag & CLIENT.MULTI_STATEMENTS:
             _mysql.connection.set_server_option(self, _MULTI_STATEMENTS_ON)
         _mysql.connection.set_character_set(self, self._charset)
-        for sql in self._opening():
-            self._say_again(sql)
+        self._say_again(*self._opening())
         if self.get_autocommit() != self._autocommit:
             _mysql.connection.autocommit(self, self._autocommit)
         return True
@@ -343,6 +345,7 @@ class Session(Connection):
         """Close, and connect as the same object; the driver's state in Python stays."""
         state = DriverState.of(self)
         _mysql.connection.close(self)
+        self._options = {key: parameters[key] for key in parameters.keys() - _SECRET}
         super().__init__(**parameters)
         self._look_at_socket()
         state.put_on(self)
@@ -353,9 +356,10 @@ class Session(Connection):
         self._socket = self._tell(self._fd)
         self._poll = sockets.watch(self._fd)
 
-    def _say_again(self, sql: bytes) -> None:
-        self._send(sql)
-        self._pass_results()
+    def _say_again(self, *texts: bytes) -> None:
+        for sql in texts:
+            self._send(sql)
+            self._pass_results()
 
     def _opening(self) -> Iterator[bytes]:
         """What the driver sends when it connects, in its order, beside the character set."""

@@ -36,12 +36,14 @@ class SetUp:
     """What one holder's set-up left in its session: variables, and the driver's state in Python.
 
     ``driver`` is None where it changed nothing of that. ``has_baseline`` tells whether Django's own
-    statements were sent. An engine may leave them out.
+    statements were sent. An engine may leave them out. The first ``early`` were said before those,
+    which may have overridden a part of them.
     """
 
     said: tuple[Assignment, ...] = ()
     driver: DriverState | None = None
     has_baseline: bool = True
+    early: int = 0
 
 
 NO_SET_UP = SetUp()
@@ -63,6 +65,7 @@ class Recording:
         self.said: list[Assignment] = []
         self.follows = True  # It has said what is carried so far, word for word.
         self.is_django = False  # Django's own statements are being sent.
+        self.early = 0  # how many were said before those
 
     @property
     def pending(self) -> Sequence[Assignment]:
@@ -92,13 +95,6 @@ class Recording:
         """Note what was said."""
         self.follows = self.repeats(assignment.sql)
         self.said.append(assignment)
-
-    def override(self, names: Sequence[frozenset[str] | None]) -> None:
-        """Django's statements come after what was said so far: forget what they set otherwise."""
-        if None in names:
-            self.said.clear()
-        overridden = frozenset[str]().union(*[one for one in names if one])
-        self.said[:] = [one for one in self.said if not one.names & overridden]
 
     def renewed(self) -> None:
         """The session carries nothing any more but what was said again."""

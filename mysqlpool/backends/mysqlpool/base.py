@@ -16,7 +16,7 @@ from typing import Any
 
 import MySQLdb
 from django.db import DEFAULT_DB_ALIAS, DatabaseError
-from django.db.backends.base.base import NO_DB_ALIAS
+from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
 from django.db.backends.mysql import base as mysql
 from django.db.backends.signals import connection_created
 from django.utils.asyncio import async_unsafe
@@ -151,6 +151,7 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
             connection_created.receivers
             or _methods_of(type(self)) != _methods_of(DatabaseWrapper)
             or _defined() != _DEFINED
+            or _djangos() != _DJANGOS
             or not self.__dict__.keys().isdisjoint(_CONNECTING)
         )
 
@@ -168,7 +169,11 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         Nobody may use the session before that, so whatever interrupts it has the lease discarded.
         """
         session, set_up = lease.session, self.tenure.set_up
-        if not session.settled or session.carried != set_up.said or set_up.driver is not None:
+        if (
+            session.carried != set_up.said
+            or session.has_baseline != set_up.has_baseline
+            or set_up.driver is not None
+        ):
             self._bring(lease)
         else:
             self.tenure.hold(lease)
@@ -180,11 +185,10 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         with self._nothing_stays_leased():
             self.tenure.hold(lease)
             self.errors_occurred, self.health_check_done = False, True
-            if not session.settled:
+            if set_up.has_baseline and not session.has_baseline:
                 session.begin_set_up(self._new_parameters)
-                if set_up.has_baseline:
-                    with session.baseline():
-                        mysql.DatabaseWrapper.init_connection_state(self)
+                with session.baseline():
+                    mysql.DatabaseWrapper.init_connection_state(self)
                 session.end_set_up()
             session.bring(set_up, self._new_parameters)
             self.tenure.set_up = set_up
@@ -307,7 +311,8 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         """Django's, for a session that has not heard it yet, or was told otherwise just now."""
         lease = self.tenure.lease
         session: Session | None = lease.session if lease is not None else None
-        if session is None or session.recording is None:
+        patched = _djangos() != _DJANGOS
+        if session is None or session.recording is None or patched:
             super().init_connection_state()
         elif not session.has_baseline or session.recording.said:
             with session.baseline():
@@ -489,4 +494,9 @@ def _defined() -> tuple[Any, ...]:
     return tuple(map(vars(DatabaseWrapper).get, _CONNECTING))
 
 
-_DEFINED = _defined()  # As they are now: who patches one of them later wants to be heard.
+def _djangos() -> tuple[Any, ...]:
+    return mysql.DatabaseWrapper.init_connection_state, BaseDatabaseWrapper.init_connection_state
+
+
+# As they are now: who patches one of them later wants to be heard, and speaks for one holder.
+_DEFINED, _DJANGOS = _defined(), _djangos()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +13,14 @@ from unittest import mock
 import MySQLdb
 import pytest
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.mysql import base as mysql
 from django.db.backends.signals import connection_created
 from MySQLdb import _mysql
 
 from mysqlpool import close_pool
 from mysqlpool.backends.mysqlpool.base import DatabaseWrapper
+from mysqlpool.session.session import Session
 from tests.helpers import identified
 from tests.server.backends.test_identity import TenantWrapper
 from tests.server.backends.test_identity import local as tenants
@@ -256,3 +260,150 @@ class Refusing(_mysql.connection):
 
     def change_user(self, *args: Any) -> None:
         raise Refusing.refuses
+
+
+SERIALIZABLE = "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE"
+READ_ONLY = "SHOW SESSION VARIABLES WHERE Variable_name LIKE 't%read_only'"
+
+
+@pytest.mark.parametrize("lease", KINDS)
+@pytest.mark.parametrize(
+    ("text", "ask"),
+    [
+        (f"{SERIALIZABLE}, READ ONLY", READ_ONLY),
+        (
+            f"SET SESSION group_concat_max_len = 7777; {SERIALIZABLE}",
+            "SELECT 'g', @@group_concat_max_len",
+        ),
+    ],
+)
+def test_a_text_of_which_django_overrides_a_part_is_nobody_elses(
+    lease: str, text: str, ask: str
+) -> None:
+    own = settings({"lease": lease})
+    plain = DatabaseWrapper(own, ALIAS)
+    before = fetch(plain, ask)
+    plain.close()
+    local.says = text
+    early = Early(own, ALIAS)
+    fetch(early, "SELECT 1")
+    early.close()
+    try:
+        assert fetch(plain, ask) == before
+    finally:
+        plain.close()
+
+
+def test_such_a_text_goes_along_with_its_holder() -> None:
+    own = settings({"lease": "transaction", "pool_size": 2})
+    local.says = f"{SERIALIZABLE}, READ ONLY"
+    ask = READ_ONLY
+    early, other = Early(own, ALIAS), DatabaseWrapper(own, ALIAS)
+    first = fetch(early, ask)
+    with other.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        second = fetch(early, ask)
+    early.close()
+    other.close()
+    assert first == second
+
+
+@pytest.mark.parametrize("lease", KINDS)
+@pytest.mark.parametrize("patched", [mysql.DatabaseWrapper, BaseDatabaseWrapper, DatabaseWrapper])
+@pytest.mark.parametrize("kind", [mysql.DatabaseWrapper, DatabaseWrapper])
+def test_who_patches_a_class_of_djangos_speaks_for_one_holder(
+    lease: str, patched: Any, kind: Any
+) -> None:
+    original = patched.init_connection_state
+
+    def init_connection_state(self: Any) -> None:
+        original(self)
+        if self.alias == ALIAS:
+            with self.cursor() as cursor:
+                cursor.execute(f"SET SESSION group_concat_max_len = {local.name}")
+
+    if kind is mysql.DatabaseWrapper and patched is DatabaseWrapper:
+        pytest.skip("not of its classes")
+    own = settings({"lease": lease})
+    if kind is mysql.DatabaseWrapper:
+        own["OPTIONS"] = {}
+    seen = []
+    with mock.patch.object(patched, "init_connection_state", init_connection_state):
+        wrappers = {name: kind(own, ALIAS) for name in (5001, 5002)}
+        for local.name in (5001, 5002, 5001):
+            seen.append(fetch(wrappers[local.name], "SELECT @@group_concat_max_len")[0])
+            wrappers[local.name].close()
+    assert seen == [5001, 5002, 5001]
+
+
+@pytest.mark.parametrize("lease", KINDS)
+def test_a_renewal_that_is_interrupted_and_caught_leaves_nothing_half_done(lease: str) -> None:
+    """A signal handler raises, as one with a time limit does, and the receiver goes on."""
+    interrupts: list[bool] = []
+    real = Session._say_again
+
+    def say_again(self: Any, *texts: bytes) -> None:
+        if interrupts and interrupts.pop():
+            raise TimeoutError
+        real(self, *texts)
+
+    def speak(connection: Any, **_: Any) -> None:
+        if connection.alias == ALIAS:
+            with contextlib.suppress(TimeoutError), connection.cursor() as cursor:
+                cursor.execute(local.says)
+
+    own = settings({"lease": lease})
+    seen = []
+    with receiving(speak), mock.patch.object(Session, "_say_again", say_again):
+        for local.says, interrupt in (
+            ("SET SESSION group_concat_max_len = 5001", False),
+            ("SET SESSION sort_buffer_size = 400000", True),
+            ("SET SESSION group_concat_max_len = 5001", False),
+        ):
+            interrupts[:] = [interrupt]
+            wrapper = DatabaseWrapper(own, ALIAS)
+            seen.append(fetch(wrapper, "SELECT @@group_concat_max_len"))
+            wrapper.close()
+    assert seen[2] == (5001,)
+    assert seen[1] != (5001,)
+
+
+@pytest.mark.parametrize("lease", KINDS)
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # From Python 3.12 on.
+def test_a_session_connected_anew_is_left_alone_by_a_forked_child_and_goes_on(
+    lease: str, observer: Any
+) -> None:
+    observer.query("SET GLOBAL init_connect = 'SET SESSION group_concat_max_len = 7777'")
+
+    def speak(connection: Any, **_: Any) -> None:
+        if connection.alias == ALIAS and local.says:
+            with connection.cursor() as cursor:
+                cursor.execute(local.says)
+
+    own = settings({"lease": lease})
+    wrapper = DatabaseWrapper(own, ALIAS)
+    try:
+        with receiving(speak):
+            for local.says in (
+                "SET SESSION sort_buffer_size = 400000",
+                "SET SESSION join_buffer_size = 400000",
+            ):
+                before = fetch(wrapper, "SELECT @@sort_buffer_size, @@join_buffer_size")
+                if "join" not in local.says:
+                    wrapper.close()
+            pid = os.fork()
+            if pid == 0:
+                status = 1
+                try:
+                    status = int(
+                        fetch(DatabaseWrapper(own, ALIAS), "SELECT @@join_buffer_size") != (400000,)
+                    )
+                finally:
+                    os._exit(status)
+            _, status = os.waitpid(pid, 0)
+            assert status == 0
+            assert fetch(wrapper, "SELECT @@sort_buffer_size, @@join_buffer_size") == before
+            assert before[0] != 400000
+    finally:
+        wrapper.close()
+        observer.query("SET GLOBAL init_connect = ''")
