@@ -127,6 +127,11 @@ class FairQueuePool(Pool):
         )
         # SQLAlchemy's own recycling goes by the wall clock.
         super().__init__(creator, recycle=-1, **kw)
+        # Made now, as two threads that connect first at once may both make them, and one of them
+        # would fail (seen with SQLAlchemy 2.0.0).
+        dispatch: Any = self.dispatch
+        for listeners in (dispatch.first_connect, dispatch.connect):
+            listeners.for_modify(dispatch)
 
     def __repr__(self) -> str:
         slots = self.slots

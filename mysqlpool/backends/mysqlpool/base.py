@@ -428,7 +428,7 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
     def _close(self) -> None:
         """End the lease: the session goes back to the pool, or is discarded if it is not clean."""
         session, self.connection = self.connection, None
-        if self.tenure.lease is not None:
+        if self.tenure.lease is not None or self.tenure.standing is RESTING:
             self._remember_how_left()
             self.tenure.end()
         elif session is not None:

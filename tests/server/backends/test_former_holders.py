@@ -287,3 +287,12 @@ def test_a_variable_that_the_statement_assigns_itself_may_be_read(lease: str) ->
     with transaction.atomic():
         ask("DO 0")
         assert ask("SELECT @f") == (None,)
+
+
+def test_a_wrapper_whose_connection_was_closed_underneath_is_not_usable(lease: str) -> None:
+    """As Django's own tests do it, to look like a server that closed."""
+    number()
+    connection._close()  # type: ignore[attr-defined]
+    assert not connection.is_usable()
+    connection.close()
+    assert number()
