@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +20,6 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory, override_settings
 from django_sqlcommenter import wrapper as sqlcommenter_wrapper
 from django_sqlcommenter.middleware import SqlCommentMiddleware
-from google.cloud.sqlcommenter.django import middleware as google_sqlcommenter
 
 from mysqlpool import auto_close_db, release_connections, stats
 from mysqlpool.middleware import ReleaseConnectionsMiddleware
@@ -28,6 +28,10 @@ from tests.observer import Observer
 from tests.server.backends.test_transaction_concurrency import general_log
 
 from .engines import Field, Under, ask, on_all, on_ours
+
+with warnings.catch_warnings():  # It imports pkg_resources, which warns of itself.
+    warnings.simplefilter("ignore")
+    from google.cloud.sqlcommenter.django import middleware as google_sqlcommenter
 
 
 @pytest.fixture
