@@ -138,9 +138,13 @@ class _Spans:
 
 
 def _place(wrapper: Any) -> dict[str, Any]:
-    """Which server and which database, asked without a round trip."""
+    """Which server and which database, asked without a round trip.
+
+    A session knows with which parameters it was connected, which an engine may have changed.
+    """
     settings = wrapper.settings_dict
-    options = settings["OPTIONS"]
+    identity = getattr(wrapper.connection, "identity", None)
+    options = identity.params if identity is not None else settings["OPTIONS"]
     found = {
         "db.system.name": "mariadb" if _is_mariadb(wrapper.connection) else "mysql",
         "db.namespace": options.get("database") or options.get("db") or settings["NAME"],

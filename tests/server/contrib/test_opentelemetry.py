@@ -29,6 +29,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from mysqlpool import auto_close_db, close_pool, release_connections
 from mysqlpool.backends.mysqlpool import observers
+from mysqlpool.backends.mysqlpool.base import DatabaseWrapper
 from mysqlpool.contrib.opentelemetry import instrument, uninstrument
 from mysqlpool.errors import SessionStateError
 from tests.helpers import lease_all, run_threads
@@ -484,3 +485,18 @@ def first_word(span: ReadableSpan) -> str:
 def text(span: ReadableSpan) -> str:
     found = attributes(span)
     return str(found.get("db.query.text", found.get("db.statement", "")))
+
+
+class Elsewhere(DatabaseWrapper):
+    """An engine that chooses the database itself."""
+
+    def get_connection_params(self) -> dict[str, Any]:
+        return {**super().get_connection_params(), "database": "information_schema"}
+
+
+def test_the_database_is_the_one_that_an_engine_chose(spans: Spans) -> None:
+    wrapper = Elsewhere(connection.settings_dict, "elsewhere")
+    with wrapper.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    wrapper.close()
+    assert attributes(spans.take()[-1])["db.namespace"] == "information_schema"
