@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
 
-__all__ = ["SECRETS", "Access", "Identity", "Secret", "hide", "resolved"]
+from mysqlpool.session.parameters import SECRETS, hide
 
-# mysqlclient's names of the password.
-SECRETS = ("password", "passwd")
+__all__ = ["Access", "Identity", "resolved"]
 
 ConnectArgs = Callable[[dict[str, Any]], Mapping[str, Any]]
-
-
-class Secret(str):
-    """A password, or a token, whose repr does not tell it.
-
-    A traceback that is rendered with locals shows reprs.
-    """
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'**********'"
 
 
 class Identity(NamedTuple):
@@ -46,14 +33,6 @@ class Access:
     identity: Identity
     settings: tuple[Any, ...] = field(repr=False)
     params: Callable[[], Mapping[str, Any]] = field(repr=False)
-
-
-def hide(params: dict[str, Any], names: Iterable[str] = SECRETS) -> dict[str, Any]:
-    """Put a `Secret` in the place of the password, in the dict itself, and return it."""
-    for name in names:
-        if isinstance(params.get(name), str):
-            params[name] = Secret(params[name])
-    return params
 
 
 def resolved(

@@ -22,6 +22,7 @@ from . import sockets
 from .assignments import assigned
 from .cursors import CountedCursor, GuardedCursor, Tenure, guarded
 from .driver_state import DriverState
+from .parameters import public
 from .set_up import NO_SET_UP, Assignment, Recording, SetUp
 from .statements import USER_VARIABLE, AsciiClassifier, Classifier, variables_read
 
@@ -48,8 +49,6 @@ _ASCII = AsciiClassifier()
 
 # enum_mysql_set_option of the servers' mysql_com.h
 _MULTI_STATEMENTS_ON = 0
-
-_SECRET = frozenset(["password", "passwd"])
 
 # With these the library finds credentials where we do not see them.
 _OPTION_FILES = frozenset(["read_default_file", "read_default_group"])
@@ -156,7 +155,7 @@ class Session(Connection):
         self._touched = False  # something was sent since a transaction ended
         self._classifier = _ORDINARY
         self._baseline: list[bytes] = []  # what Django sent
-        self._options = {key: kwargs[key] for key in kwargs.keys() - _SECRET}
+        self._options = public(kwargs)
         super().__init__(*args, **kwargs)
         self.dirty, self._first, self._touched = None, True, False
         self._charset = self.character_set_name()
@@ -345,7 +344,7 @@ class Session(Connection):
         """Close, and connect as the same object; the driver's state in Python stays."""
         state = DriverState.of(self)
         _mysql.connection.close(self)
-        self._options = {key: parameters[key] for key in parameters.keys() - _SECRET}
+        self._options = public(parameters)
         super().__init__(**parameters)
         self._look_at_socket()
         state.put_on(self)

@@ -23,13 +23,14 @@ from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
 from mysqlpool.aliases import registry
-from mysqlpool.aliases.access import SECRETS, Access, Identity, hide, resolved
+from mysqlpool.aliases.access import Access, Identity, resolved
 from mysqlpool.aliases.alias_pool import AliasPool
 from mysqlpool.aliases.kinds import make_pool
 from mysqlpool.aliases.opening import close_session, open_session
 from mysqlpool.conf.settings import parse_pool_settings
 from mysqlpool.pool import Lease
 from mysqlpool.session.driver_state import copied
+from mysqlpool.session.parameters import hide, public
 from mysqlpool.session.session import Session
 
 from . import observers
@@ -260,7 +261,7 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         own = self._own_access
         if is_own and own is not None and own.identity.isolation_level == isolation_level:
             return own
-        identity = Identity(copied(_public(params)), isolation_level)
+        identity = Identity(copied(public(params)), isolation_level)
         access = Access(identity, self._settings or (), lambda: self._fresh(identity, params))
         if is_own:
             identity = self._pool().welcome(self, access)
@@ -272,7 +273,7 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         if self._given is not None:
             return self._given
         fresh = self.get_connection_params()
-        return fresh if _public(fresh) == identity.params else params
+        return fresh if public(fresh) == identity.params else params
 
     def _new_parameters(self) -> Mapping[str, Any]:
         """With which a session for this wrapper would be connected now."""
@@ -481,10 +482,6 @@ _SERVER = ("host", "port", "unix_socket", "sql_mode", "init_command")
 def _key(settings: Mapping[str, Any]) -> object:
     """What of an alias's settings its pool is made from."""
     return copied(settings["OPTIONS"].get("pool")), settings["CONN_HEALTH_CHECKS"]
-
-
-def _public(params: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in params.items() if name not in SECRETS}
 
 
 _methods_of = attrgetter(*_CONNECTING)
