@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from types import MappingProxyType
 from typing import Any
@@ -50,12 +51,22 @@ WHO_SPEAKS: Mapping[str, Callable[[str, int], Voices]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Scenario:
-    """Whose turns come in which order, what is around a turn, and how it ends."""
+    """Whose turns come in which order, what is around a turn, and how it ends.
+
+    What is said of ``ends`` and ``around`` holds for all turns, or is a sequence with an item each.
+    """
 
     order: str = "abab"
-    ends: str = "release"  # "release", "close", or "" for nothing
-    around: str = ""  # "atomic", "cursor", or "" for nothing
+    ends: str | Sequence[str] = "release"  # or "close", or "" for nothing
+    around: str | Sequence[str] = ""  # or "atomic", or "cursor" for one that is open
     pool_size: int = 1
+    hindered: bool = False  # somebody else has the session that was used last, during each turn
+
+    def end(self, turn: int) -> str:
+        return self.ends if isinstance(self.ends, str) else self.ends[turn]
+
+    def frame(self, turn: int) -> str:
+        return self.around if isinstance(self.around, str) else self.around[turn]
 
 
 @dataclass(frozen=True)
@@ -106,17 +117,43 @@ def run(
         stack.callback(threads.end)
         stack.callback(_forget_all, threads, alias)
         stack.enter_context(case.way.listening(alias))
-        for thread in scenario.order:
+        for number, thread in enumerate(scenario.order):
             nth = turns[thread]
             turns[thread] += 1
             observer.query(f"INSERT INTO {world.MAIN}.arrivals VALUES ()")
 
-            def turn(thread: str = thread, nth: int = nth) -> Look:
-                return _turn(alias, case, scenario, thread, nth)
-
+            voices = case.who(thread, nth)
+            frame, end = scenario.frame(number), scenario.end(number)
+            turn = partial(_turn, alias, case, voices, frame, end, first=nth == 0)
             before = _last_keys(observer)
-            seen.append(threads.run(thread, turn) | _written(observer, before))
+            with _hindrance(threads, alias, number if scenario.hindered else 0):
+                seen.append(threads.run(thread, turn) | _written(observer, before))
     return seen
+
+
+@contextmanager
+def _hindrance(threads: Threads, alias: str, number: int) -> Iterator[None]:
+    """Another thread, new to the pool, has the session that was used last. The first turn has none.
+
+    It says nothing, and leaves nothing.
+    """
+    cursors: list[Any] = []
+
+    def hold() -> None:
+        cursors.append(connections[alias].cursor())
+        cursors[0].execute("SELECT 1")
+
+    def let_go() -> None:
+        cursors[0].close()
+        release_connections()
+
+    if number:
+        threads.run(f"hindrance {number}", hold)
+    try:
+        yield
+    finally:
+        if number:
+            threads.run(f"hindrance {number}", let_go)
 
 
 def _forget_all(threads: Threads, alias: str) -> None:
@@ -128,22 +165,22 @@ def _forget_all(threads: Threads, alias: str) -> None:
         threads.run(thread, forget)
 
 
-def _turn(alias: str, case: Case, scenario: Scenario, thread: str, nth: int) -> Look:
+def _turn(alias: str, case: Case, voices: Voices, frame: str, end: str, *, first: bool) -> Look:
     say = case.say or Say()
     speaker.seen = []
-    _listen(case, case.who(thread, nth))
-    if nth == 0:
+    _listen(case, voices)
+    if first:
         case.way.meet(alias)
-    with _around(alias, scenario.around):
+    with _around(alias, frame):
         seen = look(alias, say)
         if case.way.probes:
             seen["usable"] = connections[alias].is_usable()
             seen |= {f"{name}, then": value for name, value in look(alias, say).items()}
     if say.commits:
         transaction.commit(using=alias)
-    if scenario.ends == "release":
+    if end == "release":
         release_connections()
-    elif scenario.ends == "close":
+    elif end == "close":
         connections[alias].close()
     seen["seen by instrumentation"] = [
         s for s in speaker.seen if s.startswith(("SELECT", "INSERT"))
