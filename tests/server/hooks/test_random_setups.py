@@ -30,7 +30,7 @@ MIXED = [
     for name, say in SAYS.items()
     if say.only in (None, os.environ["MYSQLPOOL_SERVER"])
     and not (say.settings or say.exclusive or say.unless_silent or say.commits)
-    and name not in ("locked_table", "handler", "next_key")
+    and name not in ("locked_table", "handler", "next_key", "read_only", "next_transaction")
 ]
 
 
