@@ -66,9 +66,10 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
     client_class = DatabaseClient
     creation_class = DatabaseCreation
 
-    _settings: tuple[Any, ...] | None = None  # those that the next four were made from
+    _settings: tuple[Any, ...] | None = None  # those that the next five were made from
     _pool_key: object = None
     _params: Mapping[str, Any] | None = None
+    _isolation_level: str | None = None  # which Django notes beside the parameters
     _own_access: Access | None = None  # with these parameters
     _known_to: AliasPool | None = None  # the pool that was told of these settings
     _access: Access | None = None  # of the present tenure, or of the last one
@@ -98,7 +99,9 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
             params.pop("pool", None)
             # mysqlclient would turn autocommit off and Django on again: two round trips.
             params.setdefault("autocommit", self.settings_dict["AUTOCOMMIT"])
-            self._params = hide(params)
+            self._params, self._isolation_level = hide(params), self.isolation_level
+        # At each call, as Django does: an engine may have put another one here since.
+        self.isolation_level = self._isolation_level
         return dict(self._params)
 
     def _knows_settings(self) -> bool:
@@ -187,6 +190,7 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
             self.tenure.hold(lease)
             self.errors_occurred, self.health_check_done = False, True
             if set_up.has_baseline and not session.has_baseline:
+                self.isolation_level = session.identity.isolation_level
                 session.begin_set_up(self._new_parameters)
                 with session.baseline():
                     mysql.DatabaseWrapper.init_connection_state(self)
@@ -328,7 +332,8 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         recording = lease.session.recording if lease is not None else None
         if recording is not None and recording.said:  # An engine spoke before Django asks.
             return super().mysql_server_data
-        params = self.get_connection_params()
+        # An engine is not asked for its parameters once more, where there is a session that knows.
+        params = self.get_connection_params() if lease is None else lease.session.identity.params
         where = tuple(str(params.get(name)) for name in _SERVER)
         known = self._pool().server_data
         data = known.get(where)

@@ -320,3 +320,62 @@ def test_settings_that_another_wrapper_still_has_are_not_gone(tenants: list[str]
             with closing(wrapper):
                 assert fetch(wrapper, "SELECT name FROM t") == (name,)
     assert stats()[ALIAS].connects == 2
+
+
+class LevelWrapper(DatabaseWrapper):
+    """An isolation level for some threads, set where Django sets it, or as it connects."""
+
+    asked = 0
+
+    def get_connection_params(self) -> dict[str, Any]:
+        type(self).asked += 1
+        params = super().get_connection_params()
+        if local.level and local.where == "params":
+            self.isolation_level = local.level
+        return params
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        if local.level and local.where == "connection":
+            self.isolation_level = local.level
+        return super().get_new_connection(conn_params)
+
+
+def level_of(wrapper: Any) -> str:
+    with wrapper.cursor() as cursor:
+        cursor.execute("SHOW SESSION VARIABLES LIKE 't%isolation'")
+        return str(cursor.fetchall()[0][1])
+
+
+@pytest.mark.parametrize("lease", KINDS)
+@pytest.mark.parametrize("where", ["params", "connection"])
+def test_an_isolation_level_of_an_engine_is_one_connections(lease: str, where: str) -> None:
+    """Django puts the settings' level back whenever it asks for the parameters."""
+    local.where = where
+    wrapper = LevelWrapper(settings({"lease": lease}), ALIAS)
+    plain = LevelWrapper(settings({"lease": lease}), ALIAS)
+    for one, level in ((wrapper, "serializable"), (wrapper, None), (plain, None)) * 2:
+        local.level = level
+        with closing(one):
+            assert level_of(one) == ("SERIALIZABLE" if level else "READ-COMMITTED")
+
+
+@pytest.mark.parametrize("where", ["params", "connection"])
+def test_the_level_goes_along_to_another_session(where: str) -> None:
+    local.where, local.level = where, "serializable"
+    pool = {"lease": "transaction", "pool_size": 1}
+    wrapper = LevelWrapper(settings(pool), ALIAS)
+    with closing(wrapper):
+        assert level_of(wrapper) == "SERIALIZABLE"
+        before, local.level = stats()[ALIAS].connects, None
+        close_pool()
+        assert level_of(wrapper) == "SERIALIZABLE"
+        assert stats()[ALIAS].connects == before + 1
+
+
+def test_an_engine_is_asked_once_a_connect() -> None:
+    """It may fetch a token. Django's engine asks once, and its probe of a new server nobody."""
+    local.level = None
+    before = LevelWrapper.asked
+    with closing(LevelWrapper(settings({}), ALIAS)) as wrapper:
+        fetch(wrapper, "SELECT 1")
+    assert LevelWrapper.asked == before + 1

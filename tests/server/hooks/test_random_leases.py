@@ -1,7 +1,7 @@
 """Random turns that end with a release, a close or nothing, in a block, with a cursor, or bare.
 
-Where nothing ends a turn, the thread's next one finds what it has on Django's engine: the connection
-that it had, and what it said when that was made.
+Where nothing ends a turn, the thread's next one finds what it has on Django's engine: the
+connection that it had, and what it said when that was made.
 """
 
 from __future__ import annotations

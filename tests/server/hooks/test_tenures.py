@@ -1,4 +1,4 @@
-"""The same where turns do not end with a release, and where something binds a thread to its session.
+"""The same where turns do not end with a release, or something binds a thread to its session.
 
 On Django's engine a thread that releases nothing keeps its connection, and what it once said holds.
 With transaction tenure its statements may go to any session meanwhile, which must not show.
