@@ -92,3 +92,23 @@ class Observer:
         after = self.status(*names)
         own = {"Questions": 1, "Queries": 1, "Com_show_status": 1}
         grown[:] = [b - a - own.get(n, 0) for n, a, b in zip(names, before, after, strict=True)]
+
+    @contextmanager
+    def general_log(self) -> Iterator[list[tuple[int, str, str]]]:
+        """A list that holds, after the block, what the server was sent meanwhile, in its order:
+        the number of the session, the command, and its text.
+        """
+        ((output,),) = self.query("SELECT @@GLOBAL.log_output")
+        self.query("TRUNCATE mysql.general_log")
+        self.query("SET GLOBAL log_output = 'TABLE'")
+        self.query("SET GLOBAL general_log = ON")
+        log: list[tuple[int, str, str]] = []
+        try:
+            yield log
+        finally:
+            self.query("SET GLOBAL general_log = OFF")
+            text = "CONVERT(argument USING utf8mb4)"
+            rows = self.query(f"SELECT thread_id, command_type, {text} FROM mysql.general_log")
+            log[:] = [(session, command, sql) for session, command, sql in rows]
+            self.query("TRUNCATE mysql.general_log")
+            self.query("SET GLOBAL log_output = %s", output)

@@ -21,4 +21,12 @@ COMMENT = rf"""(?: \#[^\n]*+ | --(?=[\x00-\x20]|\Z)[^\n]*+
 BLANK = rf"(?: [\x00-\x20]++ | {COMMENT} )"
 GAP = rf"{BLANK}++"
 OPTIONAL = rf"{BLANK}*+"
+_COMMENT = compiled(COMMENT)
 END = r"(?![\w$\x80-\xff])"  # of a word; an identifier without quotes may hold all of these
+
+
+def without_comments(sql: bytes) -> bytes:
+    """A text without its comments. One with quotes stays, as they may hold what looks like one."""
+    if any(quote in sql for quote in (b"'", b'"', b"`")):
+        return sql
+    return _COMMENT.sub(b" ", sql).strip()

@@ -22,6 +22,7 @@ from . import sockets
 from .assignments import assigned
 from .cursors import CountedCursor, GuardedCursor, Tenure, guarded
 from .driver_state import DriverState
+from .lexical import without_comments
 from .parameters import public
 from .set_up import NO_SET_UP, Assignment, Recording, SetUp
 from .statements import USER_VARIABLE, AsciiClassifier, Classifier, variables_read
@@ -262,7 +263,8 @@ class Session(Connection):
         if recording.is_django:
             self._send(sql)
             if self._classifier.effect(sql).dirty:
-                self._baseline.append(sql)
+                # A comment, such as a trace's, is of the holder for whom it was sent first.
+                self._baseline.append(without_comments(sql))
             return True
         names = assigned(sql)
         if names is None:

@@ -190,13 +190,22 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
             self.tenure.hold(lease)
             self.errors_occurred, self.health_check_done = False, True
             if set_up.has_baseline and not session.has_baseline:
-                self.isolation_level = session.identity.isolation_level
                 session.begin_set_up(self._new_parameters)
-                with session.baseline():
+                with session.baseline(), self._unheard():
+                    self.isolation_level = session.identity.isolation_level
                     mysql.DatabaseWrapper.init_connection_state(self)
                 session.end_set_up()
             session.bring(set_up, self._new_parameters)
             self.tenure.set_up = set_up
+
+    @contextmanager
+    def _unheard(self) -> Iterator[None]:
+        """In this block execute wrappers hear nothing: on Django's engine this is not sent now."""
+        heard, self.execute_wrappers = self.execute_wrappers, []
+        try:
+            yield
+        finally:
+            self.execute_wrappers = heard
 
     @async_unsafe
     def _connect(self) -> None:

@@ -407,3 +407,47 @@ def test_a_session_connected_anew_is_left_alone_by_a_forked_child_and_goes_on(
     finally:
         wrapper.close()
         observer.query("SET GLOBAL init_connect = ''")
+
+
+@pytest.mark.parametrize("lease", KINDS)
+def test_what_an_execute_wrapper_adds_is_sent_for_nobody_else(lease: str, observer: Any) -> None:
+    """Such as the comments of a trace, which end up at Django's own statements, too."""
+
+    def speak(connection: Any, **_: Any) -> None:
+        if connection.alias == ALIAS and local.name == "first":
+            with connection.cursor() as cursor:
+                cursor.execute("SET @x = 1")
+
+    def tag(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        return execute(f"{sql} /* of {local.name} */", params, many, context)
+
+    with receiving(speak), observer.general_log() as log:
+        for local.name in ("first", "second"):
+            wrapper = DatabaseWrapper(settings({"lease": lease}), ALIAS)
+            with wrapper.execute_wrapper(tag):
+                fetch(wrapper, "SELECT 1")
+            wrapper.close()
+    sent = [sql for _, _, sql in log]
+    last = max(at for at, sql in enumerate(sent) if sql == "SELECT 1 /* of first */")
+    assert "SELECT 1 /* of second */" in sent[last:]
+    assert [sql for sql in sent[last + 1 :] if "of first" in sql] == []
+
+
+def test_execute_wrappers_hear_what_they_hear_on_djangos_engine() -> None:
+    """Django connects once, though the next statement needs a session that is new."""
+    heard: list[str] = []
+
+    def listen(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        heard.append(sql)
+        return execute(sql, params, many, context)
+
+    wrapper = DatabaseWrapper(settings({"lease": "transaction"}), ALIAS)
+    try:
+        with wrapper.execute_wrapper(listen):
+            [first] = fetch(wrapper, "SELECT CONNECTION_ID()")
+            heard.clear()
+            close_pool()
+            assert fetch(wrapper, "SELECT CONNECTION_ID()") != (first,)
+        assert heard == ["SELECT CONNECTION_ID()"]
+    finally:
+        wrapper.close()

@@ -184,21 +184,13 @@ def of_clients(log: list[Entry]) -> list[Entry]:
 @contextmanager
 def general_log(observer: Observer) -> Iterator[list[Entry]]:
     """Yield a list that holds, after the block, what the clients' sessions were sent meanwhile."""
-    ((output,),) = observer.query("SELECT @@GLOBAL.log_output")
-    observer.query("TRUNCATE mysql.general_log")
-    observer.query("SET GLOBAL log_output = 'TABLE'")
-    observer.query("SET GLOBAL general_log = ON")
     log: list[Entry] = []
+    sent: list[tuple[int, str, str]] = []
     try:
-        yield log
+        with observer.general_log() as sent:
+            yield log
     finally:
-        observer.query("SET GLOBAL general_log = OFF")
-        rows = observer.query(
-            "SELECT thread_id, command_type, CONVERT(argument USING utf8mb4) FROM mysql.general_log"
-        )
-        log[:] = of_clients([Entry(*row) for row in rows])
-        observer.query("TRUNCATE mysql.general_log")
-        observer.query("SET GLOBAL log_output = %s", output)
+        log[:] = of_clients([Entry(*row) for row in sent])
 
 
 @pytest.fixture(params=["task", "transaction"])
