@@ -12,7 +12,6 @@ import json
 import os
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +21,8 @@ from typing import Any
 import django
 
 from tests.server import Server, add_server_option, server_from_environment_or_private
+from tests.sources import ROOT, fetch
 
-ROOT = Path(__file__).parent.parent
-CACHE = ROOT / ".tox" / "django-source"
 LABELS = {
     "task": (
         *("backends", "transactions", "basic", "transaction_hooks", "select_for_update"),
@@ -77,23 +75,7 @@ class Outcome:
 
 def fetch_source(version: str) -> Path:
     """The unpacked source package of a Django version, downloaded by pip once."""
-    source = CACHE / f"django-{version}"
-    if not source.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
-            download(version, scratch)
-            (archive,) = Path(scratch).glob("*.tar.gz")
-            with tarfile.open(archive) as opened:
-                opened.extractall(scratch, filter="data")
-            (unpacked,) = (path for path in Path(scratch).iterdir() if path.is_dir())
-            unpacked.rename(source)
-    return source
-
-
-def download(version: str, folder: str) -> None:
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
-    options = ["--no-deps", "--no-binary=:all:", f"--dest={folder}"]
-    subprocess.run([*pip, *options, f"Django=={version}"], check=True)
+    return fetch("Django", version, "django-source")
 
 
 def run_suite(source: Path, engine: Engine, labels: Sequence[str], server: Server) -> Outcome:

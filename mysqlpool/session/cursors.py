@@ -141,15 +141,10 @@ class CountedCursor(GuardedCursor):
 
     def close(self) -> None:
         session = self.connection
-        if session is None:
-            return
-        if session.turn != self._turn:
-            self.connection = None
-            return
         try:
-            super(GuardedCursor, self).close()  # type: ignore[misc]
+            super().close()
         finally:
-            if session.turn == self._turn:
+            if session is not None and session.turn == self._turn:
                 self._tenure.cursor_closed()
 
     def __del__(self) -> None:

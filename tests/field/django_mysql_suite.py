@@ -30,8 +30,7 @@ from pathlib import Path
 
 from tests.django_suite import Engine, Outcome, differences, report
 from tests.server import Server, add_server_option, server_from_environment_or_private
-
-from .sources import ROOT, fetch
+from tests.sources import ROOT, fetch
 
 TESTS_OF = "3.11.1"
 INSIDE = Path(__file__).parent / "inside"
@@ -109,7 +108,7 @@ def run_suite(source: Path, engine: Engine, round_: Round, server: Server) -> Ou
 
 def compare(round_: Round, server: Server) -> int:
     """Run a round on Django's engine and on ours; the number of differences."""
-    source = fetch("django-mysql", TESTS_OF)
+    source = fetch("django-mysql", TESTS_OF, "field-source")
     print(f"{round_}, on django-mysql {version('django-mysql')}", flush=True)
     djangos = run_suite(source, DJANGOS, round_, server)
     print(f"{DJANGOS.name}: {djangos}", flush=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import signal
 import threading
 import traceback
 from collections.abc import Iterator
@@ -15,7 +17,9 @@ from django.db import OperationalError, connections
 
 from mysqlpool import close_pool, stats
 from mysqlpool.backends.mysqlpool.base import DatabaseWrapper
-from tests.helpers import HANG, error_of, identified, run_threads
+from mysqlpool.backends.mysqlpool.client import with_password
+from mysqlpool.errors import PoolError
+from tests.helpers import HANG, error_of, identified, in_thread, run_threads
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default"])
 
@@ -379,3 +383,38 @@ def test_an_engine_is_asked_once_a_connect() -> None:
     with closing(LevelWrapper(settings({}), ALIAS)) as wrapper:
         fetch(wrapper, "SELECT 1")
     assert LevelWrapper.asked == before + 1
+
+
+def test_a_signal_handler_that_asks_in_vain_does_not_spoil_the_request_it_interrupts() -> None:
+    own = settings({"lease": "task", "pool_size": 1, "max_waiting": 1})
+    held, go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with closing(DatabaseWrapper(own, ALIAS)) as wrapper:
+            fetch(wrapper, "SELECT 1")
+            with wrapper.cursor() as cursor:
+                cursor.execute("SET @x = 1")  # Its session is discarded, so the waiter connects.
+            held.set()
+            assert go.wait(HANG)
+
+    def handler(*_: Any) -> None:
+        with contextlib.suppress(PoolError):
+            fetch(DatabaseWrapper(own, ALIAS), "SELECT 1")
+        go.set()
+
+    former = signal.signal(signal.SIGALRM, handler)
+    try:
+        with in_thread(hold), closing(DatabaseWrapper(own, ALIAS)) as wrapper:
+            assert held.wait(HANG)
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            assert fetch(wrapper, "SELECT 1") == (1,)
+    finally:
+        signal.signal(signal.SIGALRM, former)
+
+
+def test_dbshell_gives_connect_args_what_a_connect_gives() -> None:
+    def renew(params: dict[str, Any]) -> dict[str, Any]:
+        return {**params, "password": f"token for {params['database']}"}
+
+    own = settings({"connect_args": renew})
+    assert with_password(own)["PASSWORD"] == f"token for {own['NAME']}"

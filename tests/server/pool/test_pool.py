@@ -211,6 +211,18 @@ def test_a_timeout_does_not_call_a_holder_in_a_transaction_idle(sends_first: boo
     assert "nobody released it" not in str(error)
 
 
+@contextmanager
+def running(observer: Any, slow: Callable[[], None]) -> Iterator[None]:
+    """While a statement of ``slow``, in another thread, waits for the lock of that name."""
+    observer.query("SELECT GET_LOCK('slow statement', 0)")
+    with in_thread(slow):
+        try:
+            until(lambda: observer.query(RUNNING))
+            yield
+        finally:
+            observer.query("DO RELEASE_LOCK('slow statement')")
+
+
 def test_a_timeout_does_not_call_a_holder_whose_statement_runs_idle(observer: Any) -> None:
     """The server says that the statement runs, so its thread waits for the answer."""
     with alias_with({"pool_size": 1, "timeout": 0.05, "lease": "task"}):
@@ -221,13 +233,8 @@ def test_a_timeout_does_not_call_a_holder_whose_statement_runs_idle(observer: An
                 cursor.execute("SELECT GET_LOCK('slow statement', 30)")
                 assert cursor.fetchone() == (1,)
 
-        observer.query("SELECT GET_LOCK('slow statement', 0)")
-        with in_thread(slow):
-            try:
-                until(lambda: observer.query(RUNNING))
-                error = error_of(session_id)
-            finally:
-                observer.query("DO RELEASE_LOCK('slow statement')")
+        with running(observer, slow):
+            error = error_of(session_id)
     assert isinstance(error, PoolTimeout)
     assert not error.holders[0].idle
     assert "nobody released it" not in str(error)
@@ -243,13 +250,8 @@ def test_a_statement_on_another_alias_does_not_hide_an_idle_holder(observer: Any
                 cursor.execute("SELECT GET_LOCK('slow statement', 30)")
                 assert cursor.fetchone() == (1,)
 
-        observer.query("SELECT GET_LOCK('slow statement', 0)")
-        with in_thread(slow):
-            try:
-                until(lambda: observer.query(RUNNING))
-                error = error_of(session_id)
-            finally:
-                observer.query("DO RELEASE_LOCK('slow statement')")
+        with running(observer, slow):
+            error = error_of(session_id)
     assert isinstance(error, PoolTimeout)
     assert error.holders[0].idle
 

@@ -8,16 +8,18 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent
-CACHE = ROOT / ".tox" / "field-source"
+__all__ = ["ROOT", "fetch"]
+
+ROOT = Path(__file__).parent.parent  # of the repository
 
 
-def fetch(project: str, version: str) -> Path:
-    """The unpacked source package of one version of a project."""
-    source = CACHE / f"{project}-{version}"
+def fetch(project: str, version: str, cache: str) -> Path:
+    """The unpacked source package of one version of a project, kept in ``.tox/<cache>``."""
+    folder = ROOT / ".tox" / cache
+    source = folder / f"{project.lower()}-{version}"
     if not source.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
             _download(f"{project}=={version}", scratch)
             (archive,) = Path(scratch).glob("*.tar.gz")
             with tarfile.open(archive) as opened:
