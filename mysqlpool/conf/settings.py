@@ -46,6 +46,7 @@ POOL_CLASSES = {
     "SingletonThreadPool": "sqlalchemy.pool.SingletonThreadPool",
 }
 ASYNC_CLASSES = ("AsyncAdaptedQueuePool", "FallbackAsyncAdaptedQueuePool")
+CALLABLE_RULE = "the dotted path of a callable"
 POOL_CLASS_RULE = f"one of {', '.join(POOL_CLASSES)}, or the dotted path of a sqlalchemy Pool class"
 
 # Seconds, where it is a time. FairQueuePool's further defaults stand in its own signature.
@@ -114,14 +115,9 @@ def _callable(place: str, wanted: Any) -> Any:
     if not isinstance(wanted, str):
         return wanted
     place = f"{place}['OPTIONS']['pool']['connect_args']"
-    try:
-        found = import_string(wanted)
-    except ImportError as error:
-        raise ImproperlyConfigured(
-            f"{place}: {shown(wanted)} cannot be imported: {error}"
-        ) from error
+    found = _imported(place, wanted, wanted, CALLABLE_RULE)
     if not callable(found):
-        refuse(place, "the dotted path of a callable", wanted)
+        refuse(place, CALLABLE_RULE, wanted)
     return found
 
 
@@ -206,7 +202,7 @@ def _warn_of_threadlocal(place: str) -> None:
 
 def _pool_class(place: str, wanted: Any) -> type[Pool]:
     """Return the class that ``wanted`` is or names."""
-    found = _imported(place, wanted) if isinstance(wanted, str) else wanted
+    found = _named_class(place, wanted) if isinstance(wanted, str) else wanted
     if not (isinstance(found, type) and issubclass(found, Pool)) or found is Pool:
         refuse(place, POOL_CLASS_RULE, wanted)
     if issubclass(found, sqlalchemy.pool.AsyncAdaptedQueuePool):
@@ -214,12 +210,17 @@ def _pool_class(place: str, wanted: Any) -> type[Pool]:
     return found
 
 
-def _imported(place: str, name: str) -> Any:
+def _named_class(place: str, name: str) -> Any:
     if name.rpartition(".")[2] in ASYNC_CLASSES:
         _refuse_async(place, name)
-    path = POOL_CLASSES.get(name, name)
+    note = did_you_mean(name, POOL_CLASSES)
+    return _imported(place, name, POOL_CLASSES.get(name, name), POOL_CLASS_RULE, note)
+
+
+def _imported(place: str, name: str, path: str, rule: str, note: str | None = None) -> Any:
+    """Return what stands at a dotted path, which ``name`` is or means."""
     if "." not in path or not all(part.isidentifier() for part in path.split(".")):
-        refuse(place, POOL_CLASS_RULE, name, did_you_mean(name, POOL_CLASSES))
+        refuse(place, rule, name, note)
     try:
         return import_string(path)
     except ImportError as error:

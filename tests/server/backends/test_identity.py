@@ -252,6 +252,8 @@ def test_a_password_may_be_a_callable(account: str, observer: Any) -> None:
     [
         ({"connect_args": 5}, {}, "['connect_args'] must be a callable"),
         ({"connect_args": "no.such.function"}, {}, "'no.such.function' cannot be imported"),
+        ({"connect_args": "function"}, {}, "must be the dotted path of a callable"),
+        ({"connect_args": ".relative"}, {}, "must be the dotted path of a callable"),
         ({"connect_args": f"{__name__}.ALIAS"}, {}, "must be the dotted path of a callable"),
         ({"connect_args": lambda params: None}, {}, "must return the parameters"),
         ({}, {"PASSWORD": lambda: 5}, "must return a string and not int"),
