@@ -36,7 +36,7 @@ TEST = [
     "rich",
     "tqdm",
 ]
-LINT = ["django-stubs", "mypy", "ruff", "types-mysqlclient", "types-tqdm"]
+LINT = ["django-stubs", "docutils", "mypy", "ruff", "types-mysqlclient", "types-tqdm"]
 TOX = ["tox"]
 BENCH = ["django-db-connection-pool", "rich"]
 
