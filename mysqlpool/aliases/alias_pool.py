@@ -7,6 +7,7 @@ pool, and the limit holds over all of them.
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from abc import ABC, abstractmethod
@@ -19,9 +20,9 @@ from sqlalchemy.dialects.mysql.mysqldb import MySQLDialect_mysqldb
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 from mysqlpool.conf.settings import PoolSettings
-from mysqlpool.pool import Lease
+from mysqlpool.pool import Lease, clock
 from mysqlpool.pool.locks import under
-from mysqlpool.session.session import Session
+from mysqlpool.session.session import NO_ANSWER, Session
 
 from . import forks
 from .access import Access, Identity, resolved
@@ -55,6 +56,7 @@ class AliasPool(ABC):
         self._users: weakref.WeakKeyDictionary[User, object] = weakref.WeakKeyDictionary()
         self._known: list[tuple[object, Identity]] = []
         self._server_info: str | None = None
+        self._silent_since = -math.inf  # when a server was asked last that did not answer
         # An ended session is restored by its tenure, so SQLAlchemy has nothing to reset.
         own = {"logging_name": alias, **settings.arguments, "reset_on_return": None}
         self._always_ping = bool(own.pop("pre_ping", False))
@@ -145,16 +147,36 @@ class AliasPool(ABC):
         return {**timeout, **params}
 
     def is_fit(self, session: Session, idle_seconds: float) -> bool:
-        """Whether an idle session is alive, as far as one can tell without a round trip.
+        """Whether a session that was idle for so long is alive, as far as one can tell without
+        a round trip.
 
-        After ``ping_after`` seconds of idleness, and at every lease with
-        CONN_HEALTH_CHECKS, the server is asked, for ``ping_timeout`` seconds.
+        After ``ping_after`` seconds of idleness, and at every lease with CONN_HEALTH_CHECKS, the
+        server is asked, for ``ping_timeout`` seconds.
         """
         if session.readable():
-            return session.has_tls_record() and session.check(self.settings.ping_timeout)
+            return session.has_tls_record() and self._answers(session, idle_seconds)
         if self._always_ping or idle_seconds >= self.settings.ping_after:
-            return session.check(self.settings.ping_timeout)
+            return self._answers(session, idle_seconds)
         return True
+
+    def _answers(self, session: Session, idle_seconds: float) -> bool:
+        """Whether the server answers. Where it was silent once, it is not asked again for sessions
+        of which nobody has heard anything since: each of them would cost the same time.
+        """
+        now = clock.monotonic()
+        if now - idle_seconds < self._silent_since:
+            session.broken = NO_ANSWER
+            return False
+        timeout = self._ping_timeout()
+        if session.check(timeout):
+            return True
+        if session.broken == NO_ANSWER and timeout >= self.settings.ping_timeout:
+            self._silent_since = now
+        return False
+
+    def _ping_timeout(self) -> float:
+        """For how many seconds the server is asked."""
+        return self.settings.ping_timeout
 
     def _connect_timeout(self) -> int:
         """The connect timeout in seconds, where the user sets none."""
@@ -165,3 +187,5 @@ class AliasPool(ABC):
 
     def _session_closed(self, session: Session, record: ConnectionPoolEntry) -> None:
         note_closed(self.alias, session)
+        if session.failure is not None and session.failure.is_of_the_server:
+            self.retire(session.shares_failure)

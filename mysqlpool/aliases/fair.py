@@ -48,6 +48,11 @@ class FairAliasPool(AliasPool):
             further["is_idle"] = Session.is_idle
         return further
 
+    def _ping_timeout(self) -> float:
+        remaining = self.pool.remaining()
+        own = self.settings.ping_timeout
+        return own if remaining is None else min(own, remaining)
+
     def _connect_timeout(self) -> int:
         remaining = self.pool.remaining()
         if remaining is None:

@@ -89,7 +89,9 @@ class Acquisition(Request):
             while True:
                 if record is None:
                     record = self._wait()
-                    fault = self._fault(record, clock.monotonic(), idle=False)
+                    now = clock.monotonic()
+                    record.idle_since = now  # It may have died in the hands that it came from.
+                    fault = self._fault(record, now)
                 if fault is None:
                     return record
                 if fault is not NO_SESSION:
@@ -109,7 +111,7 @@ class Acquisition(Request):
             self._give_up()
             raise
 
-    def _fault(self, record: Record, now: float, *, idle: bool = True) -> str | None:
+    def _fault(self, record: Record, now: float) -> str | None:
         """Why the session of a record cannot serve its next holder, if it cannot."""
         session = record.dbapi_connection
         if session is None:
@@ -120,8 +122,14 @@ class Acquisition(Request):
         if record.identity != self.identity:
             return IDENTITY
         check = self.terms.check
-        if idle and check is not None and not check(session, now - record.idle_since):
-            return DEAD
+        if check is not None:
+            thread = self.thread
+            thread.deadline = self.since + self.terms.timeout
+            try:
+                if not check(session, now - record.idle_since):
+                    return DEAD
+            finally:
+                thread.deadline = None
         return None
 
     def _wait(self) -> Record:

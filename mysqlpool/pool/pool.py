@@ -57,11 +57,12 @@ class FairQueuePool(Pool):
     ``leak_after`` seconds is logged, once. All this rides on leases and returns: there is no
     background thread.
 
-    ``check(session, idle_seconds)`` is asked before an idle session is handed out; False discards
-    it. ``classify(error)`` is asked of a failed connect: ``"full"`` means that a later attempt may
-    succeed, and one is made while the timeout lasts. Every other error goes to the requester at
-    once. ``is_idle(session, frame)`` is asked when a request fails, of each lease and the frame its
-    thread is in: whether that session is idle, which the error then says.
+    ``check(session, idle_seconds)`` is asked before a session is handed out, whether it was idle or
+    somebody else's a moment ago; False discards it. ``classify(error)`` is asked of a failed
+    connect: ``"full"`` means that a later attempt may succeed, and one is made while the timeout
+    lasts. Every other error goes to the requester at once. ``is_idle(session, frame)`` is asked
+    when a request fails, of each lease and the frame its thread is in: whether that session is
+    idle, which the error then says.
 
     The limit is this object's: it holds across `dispose`. A pool made by
     `recreate`, as ``Engine.dispose()`` makes one, has a limit of its own.
@@ -195,9 +196,9 @@ class FairQueuePool(Pool):
     def remaining(self) -> float | None:
         """Seconds left to this thread's present request for a lease, at least 0.
 
-        For the creator, so that it connects with a timeout that keeps the pool's. None outside of
-        such a request, and when the pool has no timeout. A session that took longer to connect is
-        handed out all the same, because closing it would help nobody.
+        For the creator and the check, so that neither takes longer. None outside of such a request,
+        and when the pool has no timeout. A session that took longer to connect is handed out all
+        the same, because closing it would help nobody.
         """
         deadline = self._terms.threads.present().deadline
         if deadline is None or deadline == math.inf:

@@ -425,9 +425,12 @@ class Slots:
         self.generation += 1
         self.untidy = True
 
-    @locked
     def retire(self, is_gone: Callable[[Any], bool]) -> None:
         """Have the sessions closed of which this is true. The idle ones go at the next tidying."""
+        under(self.lock, self._retire, is_gone)
+
+    def _retire(self, is_gone: Callable[[Any], bool]) -> None:
+        # Also where it interrupts a section of this thread: a record's generation is in no table.
         for record in (*self.idle, *self.out):
             if record.dbapi_connection is not None and is_gone(record.dbapi_connection):
                 record.generation = -1

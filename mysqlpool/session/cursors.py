@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from django.db import InterfaceError
+from MySQLdb import Error
 
 __all__ = ["CountedCursor", "GuardedCursor", "Tenure", "guarded"]
 
@@ -36,6 +37,8 @@ class _Session(Protocol):
 
     def knows(self, sql: bytes) -> bool: ...
 
+    def note_failure(self, error: BaseException) -> None: ...
+
 
 class GuardedCursor:
     """What a session makes of the driver's cursors, of whatever class.
@@ -44,6 +47,8 @@ class GuardedCursor:
     by then. After the release every method, and an unfinished iterator, raises
     ``django.db.InterfaceError``. ``close()`` is harmless, and what the last statement told
     (``rowcount``, ``lastrowid``, ...) can still be read.
+
+    The session learns of each error, also of those that come while rows are read.
 
     A ``kind`` stands behind it in the order of methods: see `guarded`.
     """
@@ -61,6 +66,11 @@ class GuardedCursor:
                 "another thread's by now. Get a new cursor from connection.cursor()."
             )
 
+    def _tell(self, error: Error) -> None:
+        session = self.connection
+        if session is not None and session.turn == self._turn:
+            session.note_failure(error)
+
     def execute(self, query: Any, args: Any = None) -> Any:
         session = self.connection
         if session is not None:
@@ -68,7 +78,11 @@ class GuardedCursor:
                 self._refuse_revoked()
             if session.recording is not None and session.knows(self._mogrify(query, args)):
                 return self._say_nothing()
-        return super().execute(query, args)  # type: ignore[misc]
+        try:
+            return super().execute(query, args)  # type: ignore[misc]
+        except Error as error:
+            self._tell(error)
+            raise
 
     def _say_nothing(self) -> int:
         """Be as after a statement that was executed and has no result."""
@@ -81,11 +95,19 @@ class GuardedCursor:
 
     def executemany(self, query: Any, args: Any) -> Any:
         self._refuse_revoked()
-        return super().executemany(query, args)  # type: ignore[misc]
+        try:
+            return super().executemany(query, args)  # type: ignore[misc]
+        except Error as error:
+            self._tell(error)
+            raise
 
     def callproc(self, procname: Any, args: Any = ()) -> Any:
         self._refuse_revoked()
-        return super().callproc(procname, args)  # type: ignore[misc]
+        try:
+            return super().callproc(procname, args)  # type: ignore[misc]
+        except Error as error:
+            self._tell(error)
+            raise
 
     def mogrify(self, query: Any, args: Any = None) -> Any:
         self._refuse_revoked()
@@ -93,23 +115,43 @@ class GuardedCursor:
 
     def nextset(self) -> Any:
         self._refuse_revoked()
-        return super().nextset()  # type: ignore[misc]
+        try:
+            return super().nextset()  # type: ignore[misc]
+        except Error as error:
+            self._tell(error)
+            raise
 
     def fetchone(self) -> Any:
         self._refuse_revoked()
-        return super().fetchone()  # type: ignore[misc]
+        try:
+            return super().fetchone()  # type: ignore[misc]
+        except Error as error:
+            self._tell(error)
+            raise
 
     def fetchmany(self, size: Any = None) -> Any:
         self._refuse_revoked()
-        return super().fetchmany(size)  # type: ignore[misc]
+        try:
+            return super().fetchmany(size)  # type: ignore[misc]
+        except Error as error:
+            self._tell(error)
+            raise
 
     def fetchall(self) -> Any:
         self._refuse_revoked()
-        return super().fetchall()  # type: ignore[misc]
+        try:
+            return super().fetchall()  # type: ignore[misc]
+        except Error as error:
+            self._tell(error)
+            raise
 
     def scroll(self, *args: Any, **kwargs: Any) -> Any:
         self._refuse_revoked()
-        return super().scroll(*args, **kwargs)  # type: ignore[misc]
+        try:
+            return super().scroll(*args, **kwargs)  # type: ignore[misc]
+        except Error as error:
+            self._tell(error)
+            raise
 
     def __iter__(self) -> Iterator[Any]:
         self._refuse_revoked()
@@ -119,6 +161,9 @@ class GuardedCursor:
                 row = next(rows)
             except StopIteration:
                 return
+            except Error as error:
+                self._tell(error)
+                raise
             yield row
             self._refuse_revoked()
 

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import ceil
+from time import monotonic, sleep
 from types import FrameType
 from typing import Any
 
@@ -14,14 +15,15 @@ import MySQLdb
 from MySQLdb import _mysql
 from MySQLdb.connections import Connection
 from MySQLdb.constants import CLIENT
-from sqlalchemy.dialects.mysql.mysqldb import MySQLDialect_mysqldb
 
 from mysqlpool.errors import SessionStateError
 
-from . import sockets
+from . import answers, sockets
+from .answers import Arrived
 from .assignments import assigned
 from .cursors import CountedCursor, GuardedCursor, Tenure, guarded
 from .driver_state import DriverState
+from .failures import Failure, failure_of
 from .lexical import without_comments
 from .parameters import public
 from .set_up import NO_SET_UP, Assignment, Recording, SetUp
@@ -31,17 +33,14 @@ from .statements import USER_VARIABLE, AsciiClassifier, Classifier, variables_re
 # "Character Sets and Collations").
 _AMBIGUOUS_CHARACTER_SETS = frozenset({"big5", "cp932", "gb18030", "gbk", "sjis"})
 
-# 4031 tells of a closed connection on MySQL, and of something else on MariaDB.
-_NO_DISCONNECT_ON_MARIADB = 4031
-
 # A statement is under way while its thread is in a function of these: rows are read in cursors.
 _AT_WORK = (__name__, "MySQLdb.connections", "MySQLdb.cursors")
 
-# Who kills the own connection is told 1317 on MySQL and 1927 on MariaDB, and lost it by that.
-_KILLED = frozenset({1317, 1927})
+# Who kills the own connection is told this on MySQL, and lost it by that.
+_KILLED = 1317
 
-_dialect = MySQLDialect_mysqldb(dbapi=MySQLdb)
-
+# With this one a server says that a transaction is read-only. Perhaps the application wanted that.
+_READ_ONLY_TRANSACTION = 1792
 
 _ORDINARY = Classifier()
 _NO_BACKSLASH_ESCAPES = Classifier(backslash_escapes=False)
@@ -53,6 +52,11 @@ _MULTI_STATEMENTS_ON = 0
 
 # With these the library finds credentials where we do not see them.
 _OPTION_FILES = frozenset(["read_default_file", "read_default_group"])
+
+# Seconds between two looks at an answer of which a part has arrived.
+_BETWEEN_LOOKS = 0.001
+
+NO_ANSWER = "no answer in time"
 
 Parameters = Callable[[], Mapping[str, Any]]
 
@@ -75,13 +79,16 @@ class Session(Connection):
         "_charset",
         "_classifier",
         "_driver",
+        "_failed",
         "_fd",
         "_first",
         "_has_insert_id",
+        "_is_mariadb",
         "_options",
         "_own_driver",
         "_poll",
         "_socket",
+        "_suspect",
         "_tell",
         "_touched",
         "alias",
@@ -90,9 +97,11 @@ class Session(Connection):
         "carried",
         "cursors",
         "dirty",
+        "failure",
         "has_baseline",
         "identity",
         "multiplexed",
+        "opened",
         "recording",
         "settings",
         "settled",
@@ -106,6 +115,12 @@ class Session(Connection):
 
     broken: str | None
     """Why it must not be used any more: a disconnect, or an answer that nobody read."""
+
+    failure: Failure | None
+    """What class of error broke it; None where that was something else than an error."""
+
+    opened: float
+    """When it was connected, in monotonic seconds."""
 
     settled: bool
     """Whether it has a baseline."""
@@ -146,6 +161,8 @@ class Session(Connection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # The driver sends statements while it connects, which are no holder's.
         self.dirty = self.broken = self.recording = self.tenure = self.identity = None
+        self.failure = None
+        self.opened = self._failed = 0.0
         self.settings: Any = None
         self.alias = ""
         self.settled = self.has_baseline = self.multiplexed = self.single_use = self.begun = False
@@ -154,6 +171,8 @@ class Session(Connection):
         self._first = True  # the holder has sent nothing yet
         self._has_insert_id = False  # what the library says is of this turn
         self._touched = False  # something was sent since a transaction ended
+        self._suspect = False  # the server said that a transaction is read-only
+        self._is_mariadb = False
         self._classifier = _ORDINARY
         self._baseline: list[bytes] = []  # what Django sent
         self._options = public(kwargs)
@@ -162,7 +181,7 @@ class Session(Connection):
         self._charset = self.character_set_name()
         self._driver = self._own_driver = DriverState.of(self)  # the baseline's, the holder's
         self._autocommit = self.get_autocommit()
-        self._look_at_socket()
+        self._look_at_connection()
 
     def settle(self) -> None:
         """Make the present state the baseline, to which ``restore()`` goes back. It is clean now.
@@ -348,11 +367,13 @@ class Session(Connection):
         _mysql.connection.close(self)
         self._options = public(parameters)
         super().__init__(**parameters)
-        self._look_at_socket()
+        self._look_at_connection()
         state.put_on(self)
 
-    def _look_at_socket(self) -> None:
+    def _look_at_connection(self) -> None:
         self._fd = self.fileno()
+        self.opened = monotonic()
+        self._is_mariadb = "MariaDB" in self.get_server_info()
         self._tell = sockets.way_to_tell(self._fd)
         self._socket = self._tell(self._fd)
         self._poll = sockets.watch(self._fd)
@@ -454,8 +475,10 @@ class Session(Connection):
             return "reset always"
         try:
             self._go_back()
+            if self._suspect:
+                self._clear_suspicion()
         except MySQLdb.Error as error:
-            self.broken = _reason(error)
+            self._give_up(error)
         if self.broken is None and (vars(self), self.converter) != self._driver:
             self._driver.put_on(self)
         self._own_driver = self._driver
@@ -531,30 +554,53 @@ class Session(Connection):
         return bool(self._poll.poll(0))
 
     def has_tls_record(self) -> bool:
-        """Whether what can be read is a TLS record, such as one with a session ticket.
+        """Whether what can be read looks like TLS, such as a record with a session ticket.
 
-        Such a record does not mean that the session is dead: ``check()`` decides. It begins with a
-        type from 20 to 23, and then 3 (RFC 8446, 5.1). A packet without TLS begins with its length.
-        With 3 in this place it would have over 768 bytes, which is more than any error that a
-        server sends unasked.
+        That does not mean that the session is dead: ``check()`` decides.
         """
-        start = sockets.peek(self._fd, 2)
-        return len(start) == 2 and 20 <= start[0] <= 23 and start[1] == 3
+        return answers.looks_like_tls(sockets.peek(self._fd, 2))
 
     def check(self, timeout: float) -> bool:
         """Whether the server answers within ``timeout`` seconds. Costs one round trip.
 
-        After False the session is broken: the answer may still be on its way.
+        After False the session is broken: the answer may still be on its way, or incomplete.
         """
+        end = monotonic() + timeout
+        before = len(sockets.peek(self._fd, answers.LONGEST)) if self.readable() else 0
         try:
             _mysql.connection.send_query(self, b"DO 0")
-            if self._poll.poll(ceil(timeout * 1000)):
+            if self._await_answer(before, end):
                 _mysql.connection.read_query_result(self)
-                return True
-            self.broken = f"no answer within {timeout:g} s"
+                return self.broken is None
         except MySQLdb.Error as error:
-            self.broken = _reason(error)
+            self._give_up(error)
         return False
+
+    def _await_answer(self, before: int, end: float) -> bool:
+        """Whether an answer can be read without waiting, at ``end`` at the latest.
+
+        The library would wait for the rest of it without an end. Of a connection that is over it
+        reads what there is, which may tell why.
+        """
+        while events := self._poll.poll(max(0, ceil((end - monotonic()) * 1000))):
+            found = sockets.peek(self._fd, answers.LONGEST)
+            if not found or sockets.is_over(events):
+                return True
+            there = answers.arrived(found, before, compressed=self._is_compressed())
+            if there is Arrived.WHOLE:
+                return True
+            if there is Arrived.NONSENSE:
+                self.broken = "garbage"
+                return False
+            if monotonic() >= end:
+                break
+            sleep(_BETWEEN_LOOKS)
+        self.broken = NO_ANSWER
+        return False
+
+    def _is_compressed(self) -> bool:
+        asked = self._options.get("compress") or self.client_flag & CLIENT.COMPRESS
+        return bool(asked and self.server_capabilities & CLIENT.COMPRESS)
 
     # What changes the state. COMMIT, ROLLBACK and SET autocommit do not pass through query(): the
     # driver sends them from C.
@@ -585,7 +631,9 @@ class Session(Connection):
         try:
             _mysql.connection.query(self, sql)
         except MySQLdb.Error as error:
-            self._note_failure(error, dirty)
+            if dirty == "KILL" and error.args[0] == _KILLED and self.broken is None:
+                self._break(error, Failure.DEAD)
+            self.note_failure(error)
             raise
 
     def _look_back(self, sql: bytes, dirty: str | None, reads: str) -> str | None:
@@ -605,11 +653,19 @@ class Session(Connection):
         return USER_VARIABLE if former else dirty
 
     def commit(self) -> None:
-        _mysql.connection.commit(self)
+        try:
+            _mysql.connection.commit(self)
+        except MySQLdb.Error as error:
+            self._note_failed_commit(error)
+            raise
         self._ended()
 
     def rollback(self) -> None:
-        _mysql.connection.rollback(self)
+        try:
+            _mysql.connection.rollback(self)
+        except MySQLdb.Error as error:
+            self.note_failure(error)
+            raise
         self._ended()
 
     def autocommit(self, on: bool) -> None:
@@ -617,7 +673,11 @@ class Session(Connection):
         commits = bool(on) and not self.get_autocommit()
         if bool(on) != self.get_autocommit():
             self._stop_carrying()
-        super().autocommit(on)
+        try:
+            super().autocommit(on)
+        except MySQLdb.Error as error:
+            (self._note_failed_commit if commits and self._touched else self.note_failure)(error)
+            raise
         if commits:
             self._ended()
 
@@ -656,18 +716,59 @@ class Session(Connection):
     def _ended(self) -> None:
         self.begun = self._touched = False
 
-    def _note_failure(self, error: MySQLdb.Error, dirty: str | None) -> None:
-        killed = dirty == "KILL" and error.args[0] in _KILLED
-        if self.broken is None and (killed or _is_disconnect(error, self)):
-            self.broken = _reason(error)
+    def note_failure(self, error: BaseException) -> None:
+        """Note what an error tells about this session. The first that breaks it counts."""
+        if self.broken is not None or not isinstance(error, MySQLdb.Error):
+            return
+        failure = failure_of(error, mariadb=self._is_mariadb)
+        if failure is None:
+            return
+        if error.args[0] == _READ_ONLY_TRANSACTION:
+            self._suspect = True
+        elif failure.is_unfit:
+            self._break(error, failure)
+
+    def _give_up(self, error: MySQLdb.Error) -> None:
+        """Note an error after which the session is of no use, whatever it tells."""
+        self.note_failure(error)
+        self.broken = self.broken or _reason(error)
+
+    def _break(self, error: BaseException, failure: Failure) -> None:
+        self.broken, self.failure, self._failed = _reason(error), failure, monotonic()
+
+    def shares_failure(self, other: "Session") -> bool:
+        """Whether another session would fail as this one did: an older one on the same server."""
+        return other.server == self.server and other.opened <= self._failed
+
+    @property
+    def server(self) -> tuple[Any, ...]:
+        """Where it is connected to: a socket's path, or a host and a port."""
+        options = self._options
+        return tuple(options.get(name) for name in ("unix_socket", "host", "port"))
+
+    def _note_failed_commit(self, error: MySQLdb.Error) -> None:
+        self.note_failure(error)
+        if self.failure is Failure.DEAD:
+            self.broken, self.failure = f"commit unknown: {self.broken}", Failure.COMMIT_UNKNOWN
+
+    def _clear_suspicion(self) -> None:
+        """Find out whether the session is read-only by its server's will. Costs one round trip.
+
+        What the application itself asked for ended with its transaction, or is seen as dirty, or
+        is part of its set-up.
+        """
+        self._suspect = False
+        if self.broken:
+            return
+        variable = b"tx_read_only" if self._is_mariadb else b"transaction_read_only"
+        if any("transaction_read_only" in assignment.names for assignment in self.carried):
+            return
+        self._send(b"SELECT @@" + variable)
+        [[is_read_only]] = self.store_result().fetch_row()
+        if is_read_only:
+            self._break(MySQLdb.OperationalError(_READ_ONLY_TRANSACTION), Failure.READ_ONLY)
 
 
-def _is_disconnect(error: Any, session: Session) -> bool:
-    if error.args[:1] == (_NO_DISCONNECT_ON_MARIADB,) and "MariaDB" in session.get_server_info():
-        return False
-    return _dialect.is_disconnect(error, None, None)
-
-
-def _reason(error: MySQLdb.Error) -> str:
+def _reason(error: BaseException) -> str:
     """The number of an error. Its text may quote a statement."""
     return f"error {error.args[0]}" if error.args else type(error).__name__

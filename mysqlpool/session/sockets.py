@@ -15,6 +15,8 @@ from stat import S_ISSOCK
 from typing import Any, Protocol
 
 _READABLE: int = getattr(select, "POLLIN", 0)  # there wherever poll() is
+_ENDED: int = getattr(select, "POLLRDHUP", 0)  # Linux: the other side will send no more
+_OVER: int = _ENDED | getattr(select, "POLLHUP", 0) | getattr(select, "POLLERR", 0)
 
 Identity = tuple[Any, ...] | None
 Telling = Callable[[int], Identity]
@@ -49,9 +51,14 @@ def watch(number: int) -> Watch:
     if not hasattr(select, "poll"):
         return SelectWatch(number)
     poll: Any = select.poll()
-    poll.register(number, _READABLE)
+    poll.register(number, _READABLE | _ENDED)
     watched: Watch = poll
     return watched
+
+
+def is_over(events: list[Any]) -> bool:
+    """Whether a poll says that nothing more will arrive. ``select`` does not tell."""
+    return any(isinstance(event, tuple) and event[1] & _OVER for event in events)
 
 
 def way_to_tell(number: int) -> Telling:

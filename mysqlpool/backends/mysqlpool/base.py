@@ -395,12 +395,32 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         return bool(super().get_autocommit())
 
     def set_autocommit(self, autocommit: bool, *args: Any, **kwargs: Any) -> None:
-        """Django's. Switching it on is also the end of an ``atomic`` block, and of its lease."""
+        """Django's. Switching it on is also the end of an ``atomic`` block, and of its lease.
+
+        A block that lost its connection ends without another one: what Django would connect for
+        has no transaction, and nobody waits for a lease who has an error to raise.
+        """
+        if autocommit and self._would_connect_with_autocommit():
+            self.autocommit = True
+            return
         if self.connection is None:
             self._connect_as_engine()
         super().set_autocommit(autocommit, *args, **kwargs)
         if autocommit:
             self.tenure.rest_if_free()
+
+    def _would_connect_with_autocommit(self) -> bool:
+        """Whether a wrapper that is not connected finds autocommit on when it is, and has no hooks
+        to run for that, nor an engine that wants to hear of it.
+        """
+        return (
+            self.connection is None
+            and self.tenure.standing is CLOSED
+            and bool(self.settings_dict["AUTOCOMMIT"])
+            and not self.in_atomic_block
+            and not self.run_commit_hooks_on_set_autocommit_on
+            and _setting_autocommit(type(self)) is _setting_autocommit(DatabaseWrapper)
+        )
 
     @property
     def allow_thread_sharing(self) -> bool:
@@ -499,6 +519,7 @@ def _key(settings: Mapping[str, Any]) -> object:
 
 
 _methods_of = attrgetter(*_CONNECTING)
+_setting_autocommit = attrgetter("_set_autocommit")
 
 
 def _defined() -> tuple[Any, ...]:

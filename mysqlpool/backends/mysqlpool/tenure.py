@@ -2,10 +2,11 @@
 
 With ``lease="task"`` a tenure lasts until the release.  With
 ``lease="transaction"`` it *rests* as soon as nothing binds the wrapper to its
-session: autocommit is on, no ``atomic`` block and no cursor is open, no error is
-unresolved, and the session is clean.  The next statement takes another lease,
-on the session that it had if that is idle.  A session that is not clean stays
-with its thread (it is pinned) until the release, and is discarded then.
+session: autocommit is on, no ``atomic`` block and no cursor is open, and the
+session is clean.  The next statement takes another lease, on the session that it
+had if that is idle.  A session that is not clean stays with its thread (it is
+pinned) until the release, and is discarded then; one that broke is discarded at
+once.
 
 Where the wrapper stands says ``standing``:
 
@@ -155,24 +156,44 @@ class TransactionTenure(Tenure):
             session.cursors
             or wrapper.in_atomic_block
             or not wrapper.autocommit
-            or wrapper.errors_occurred
             or session.recording is not None
             or self.opening
         ):
             return
-        if session.dirty:
+        if session.broken:
+            self._rest(session)
+            lease.discard(session.broken)
+        elif session.dirty:
             lease.pin(session.dirty)
         elif wrapper.connection is not session:  # An engine put something around it.
             lease.pin("a connection of the engine's own")
+        elif wrapper.errors_occurred and not session.is_changed_in_python():
+            self._rest_after_error(lease, session)
         elif session.is_at_rest():
-            self.former = session
-            self.lease = wrapper.connection = None
-            # A wrapper that begins with autocommit off has to be connected anew.
-            self.standing = RESTING if wrapper.settings_dict["AUTOCOMMIT"] else CLOSED
-            session.end_turn()
+            self._rest(session)
             lease.give_back()
         elif session.is_changed_in_python():
             lease.pin("the driver's state")
+
+    def _rest(self, session: Session) -> None:
+        self.former = session
+        self.lease = self.wrapper.connection = None
+        # A wrapper that begins with autocommit off has to be connected anew.
+        self.standing = RESTING if self.wrapper.settings_dict["AUTOCOMMIT"] else CLOSED
+        session.end_turn()
+
+    def _rest_after_error(self, lease: Lease, session: Session) -> None:
+        """Rest, where a statement failed: what that left is found and undone as at a release."""
+        self._rest(session)
+        try:
+            reason = session.restore()
+        except BaseException:
+            lease.discard("interrupted")
+            raise
+        if reason is None:
+            lease.give_back()
+        else:
+            lease.discard(reason)
 
 
 TENURES: Mapping[str, type[Tenure]] = MappingProxyType(

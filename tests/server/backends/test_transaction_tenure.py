@@ -13,7 +13,7 @@ import pytest
 from django.db import connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
-from django.db.utils import OperationalError, ProgrammingError
+from django.db.utils import DatabaseError, OperationalError
 from django.test.utils import CaptureQueriesContext
 
 from mysqlpool import auto_close_db, close_pool, release_connections, released, stats
@@ -163,12 +163,57 @@ def test_an_open_transaction_of_raw_sql_keeps_its_session() -> None:
     assert Row.objects.count() == 0
 
 
-def test_an_unresolved_error_keeps_the_lease_until_the_release() -> None:
-    with pytest.raises(ProgrammingError), connection.cursor() as cursor:
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM no_such_table",
+        "SELECT 1 +",
+        "SELECT * FROM rows_row WHERE id = (SELECT 1, 2)",
+    ],
+)
+def test_a_statement_that_fails_ends_its_lease_like_any_other(statement: str) -> None:
+    first = session_id()
+    with pytest.raises(DatabaseError), connection.cursor() as cursor:
+        cursor.execute(statement)
+    assert out() == 0
+    assert stats()["default"].pinned == {}
+    assert session_id() == first
+
+
+def test_a_transaction_that_an_error_left_open_is_nobody_elses() -> None:
+    """It was begun by hand, and the application forgot it."""
+    with pytest.raises(DatabaseError), connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("INSERT INTO rows_row (text, number) VALUES ('forgotten', 1)")
+        cursor.execute("SELECT * FROM no_such_table")
+    assert out() == 0
+    assert Row.objects.count() == 0
+
+
+def test_what_a_failed_statements_thread_left_still_pins() -> None:
+    with pytest.raises(DatabaseError), connection.cursor() as cursor:
+        cursor.execute("SET @mine = 1")
         cursor.execute("SELECT * FROM no_such_table")
     assert out() == 1
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @mine")
+        assert cursor.fetchone() == (1,)
     release_connections()
     assert out() == 0
+
+
+def test_more_threads_than_sessions_may_fail_and_never_release() -> None:
+    """As job runners do that know nothing of scopes."""
+    all_failed = threading.Barrier(12)
+
+    def work() -> None:
+        with pytest.raises(DatabaseError), connection.cursor() as cursor:
+            cursor.execute("SELECT * FROM no_such_table")
+        all_failed.wait(HANG)
+        assert session_id() > 0
+        all_failed.wait(HANG)
+
+    run_threads(*[work] * 12)
 
 
 def test_a_lost_connection_inside_atomic_fails_the_block(observer: Any) -> None:
@@ -422,8 +467,7 @@ def test_a_session_lost_on_the_raw_connection_is_nobody_elses(observer: Any) -> 
         observer.kill(number)
         with pytest.raises(MySQLdb.OperationalError):
             raw.query("SELECT 1")
-    assert out() == 1
-    release_connections()
+    assert out() == 0
     assert stats()["default"].idle == 0
     assert session_id() != number
 

@@ -228,15 +228,15 @@ def test_a_server_lost_while_rows_were_read_is_not_forgotten(
 ) -> None:
     """The driver does not tell: its next call succeeds. And the socket's number is free."""
     session = connect(database="mysql")
-    cursor = session.cursor(SSCursor)
-    cursor.execute(rows_of(300, "REPEAT('x', 1000000)"))
-    cursor.fetchone()
+    session.query(rows_of(300, "REPEAT('x', 1000000)"))
+    rows = session.use_result()
+    rows.fetch_row()
     fd = session.fileno()
     observer.kill(session.thread_id())
     with pytest.raises(MySQLdb.OperationalError):
-        cursor.fetchall()
+        rows.fetch_row(0)
     with contextlib.suppress(MySQLdb.OperationalError):
-        cursor.close()
+        rows.discard()
     reader, writer = os.pipe()
     try:
         os.dup2(reader, fd)  # what another thread's open() may do at any time
@@ -245,6 +245,19 @@ def test_a_server_lost_while_rows_were_read_is_not_forgotten(
     finally:
         for number in {reader, writer, fd}:
             os.close(number)
+
+
+def test_a_cursor_tells_of_a_server_lost_while_rows_were_read(
+    connect: Connect, observer: Any
+) -> None:
+    session = connect(database="mysql")
+    cursor = session.cursor(SSCursor)
+    cursor.execute(rows_of(300, "REPEAT('x', 1000000)"))
+    cursor.fetchone()
+    observer.kill(session.thread_id())
+    with pytest.raises(MySQLdb.OperationalError):
+        cursor.fetchall()
+    assert session.broken in ("error 2006", "error 2013")
 
 
 def test_a_killed_statement_leaves_the_session_usable(connect: Connect, observer: Any) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import MySQLdb
 import pytest
 from django.db import connection
-from MySQLdb.cursors import SSCursor
 
 from mysqlpool import release_connections
 from mysqlpool.aliases import forks
@@ -78,16 +77,16 @@ def test_another_file_with_the_sockets_number_is_not_taken_for_the_session(
 ) -> None:
     """After a disconnect in the middle of rows the library closes the socket and says nothing."""
     with _open(server) as session:
-        cursor = session.cursor(SSCursor)
         rows = "SELECT REPEAT('x', 1000000) FROM information_schema.columns a, "
-        cursor.execute(rows + "information_schema.columns b")
-        cursor.fetchone()
+        session.query(rows + "information_schema.columns b")
+        result = session.use_result()
+        result.fetch_row()
         number = session.fileno()
         observer.kill(session.thread_id())
         with pytest.raises(MySQLdb.OperationalError):
-            cursor.fetchall()
+            result.fetch_row(0)
         with contextlib.suppress(MySQLdb.OperationalError):
-            cursor.close()
+            result.discard()
         with contextlib.ExitStack() as stack:
             # The lowest free number is taken first.
             others = [stack.enter_context(socket.socket()) for _ in range(number + 1)]
