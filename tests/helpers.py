@@ -37,11 +37,11 @@ def leased() -> list[str]:
     return [c.alias for c in connections.all(initialized_only=True) if c.connection is not None]
 
 
-def make_certificate(directory: Path) -> list[str]:
-    """Make one in the directory, and tell with which options a server presents it."""
+def make_certificate(directory: Path, name: str = "127.0.0.1") -> list[str]:
+    """Make one for a server of this name, and tell with which options that presents it."""
     key, certificate = directory / "key.pem", directory / "certificate.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    command += ["-subj", "/CN=127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    command += ["-subj", f"/CN={name}", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True, timeout=HANG)
     return [f"--ssl-key={key}", f"--ssl-cert={certificate}"]
 

@@ -18,7 +18,7 @@ from MySQLdb.constants import CLIENT
 
 from mysqlpool.errors import SessionStateError
 
-from . import answers, sockets
+from . import answers, sockets, tls
 from .answers import Arrived
 from .assignments import assigned
 from .cursors import CountedCursor, GuardedCursor, Tenure, guarded
@@ -57,6 +57,9 @@ _OPTION_FILES = frozenset(["read_default_file", "read_default_group"])
 _BETWEEN_LOOKS = 0.001
 
 NO_ANSWER = "no answer in time"
+
+# Seconds, for what is asked of a new connection, where the parameters have none.
+_CONNECT_TIMEOUT = 10
 
 Parameters = Callable[[], Mapping[str, Any]]
 
@@ -176,12 +179,18 @@ class Session(Connection):
         self._classifier = _ORDINARY
         self._baseline: list[bytes] = []  # what Django sent
         self._options = public(kwargs)
+        started = monotonic()
         super().__init__(*args, **kwargs)
         self.dirty, self._first, self._touched = None, True, False
         self._charset = self.character_set_name()
         self._driver = self._own_driver = DriverState.of(self)  # the baseline's, the holder's
         self._autocommit = self.get_autocommit()
         self._look_at_connection()
+        try:
+            self._insist_on_tls(kwargs, started)
+        except BaseException:
+            _mysql.connection.close(self)
+            raise
 
     def settle(self) -> None:
         """Make the present state the baseline, to which ``restore()`` goes back. It is clean now.
@@ -366,9 +375,32 @@ class Session(Connection):
         state = DriverState.of(self)
         _mysql.connection.close(self)
         self._options = public(parameters)
+        started = monotonic()
         super().__init__(**parameters)
         self._look_at_connection()
         state.put_on(self)
+        # Where this raises the lease is discarded. A hook that goes on after that has the session
+        # renewed again, and so is refused again.
+        self._insist_on_tls(parameters, started)
+
+    def _insist_on_tls(self, parameters: Mapping[str, Any], started: float) -> None:
+        """Raise where the parameters ask for TLS, and the connection has none.
+
+        That costs a round trip, for which there is what is left of ``connect_timeout``, or a
+        second; and otherwise nothing. The server is not asked which cipher it uses, because behind
+        a proxy the answer is about the proxy's own connection to the server
+        (https://github.com/sysown/proxysql/issues/5083).
+        """
+        named = tls.wants_tls(parameters)
+        if named is None:
+            return
+        _mysql.connection.send_query(self, b"DO 0")
+        allowed = parameters.get("connect_timeout") or _CONNECT_TIMEOUT
+        seconds = max(1.0, started + allowed - monotonic())
+        encrypted = tls.answers_in_tls(self._fd, self._poll, seconds)
+        _mysql.connection.read_query_result(self)
+        if not encrypted:
+            raise tls.refusal(named)
 
     def _look_at_connection(self) -> None:
         self._fd = self.fileno()
