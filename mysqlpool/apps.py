@@ -25,3 +25,4 @@ class MySQLPoolConfig(AppConfig):
         register(Tags.compatibility)(checks.check_global_settings)
         register(Tags.compatibility)(checks.check_pool_classes)
         register(Tags.compatibility)(checks.check_instrumentation)
+        register(Tags.security)(checks.check_tls)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
@@ -16,11 +16,13 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from .backends.mysqlpool import observers
 from .conf.settings import PoolSettings, parse_pool_settings
+from .session.tls import verifies_identity, wants_tls
 
 __all__ = [
     "check_global_settings",
     "check_instrumentation",
     "check_pool_classes",
+    "check_tls",
     "validate_pool_settings",
 ]
 
@@ -64,6 +66,28 @@ def check_instrumentation(**kwargs: Any) -> list[CheckMessage]:
         return []
     package = wrapper_of_connect()
     return [unseen_sessions_warning(package)] if package else []
+
+
+def check_tls(**kwargs: Any) -> list[CheckMessage]:
+    found = ((alias, connections.settings[alias]) for alias in our_aliases())
+    return [
+        unverified_server_warning(alias, named)
+        for alias, settings_dict in found
+        if (named := unverified_tls(settings_dict))
+    ]
+
+
+def unverified_tls(settings_dict: Mapping[str, Any]) -> str | None:
+    """What in an alias's settings asks for TLS, where nothing verifies the server.
+
+    A server behind a Unix socket is where the socket is: nobody is between.
+    """
+    options = settings_dict.get("OPTIONS") or {}
+    host = settings_dict.get("HOST") or ""
+    if options.get("unix_socket") or str(host).startswith("/"):
+        return None
+    named = wants_tls(options)
+    return None if named is None or verifies_identity(options) else named
 
 
 def wrapper_of_connect() -> str | None:
@@ -115,6 +139,22 @@ def unseen_sessions_warning(package: str) -> CheckMessage:
             "databases, add 'mysqlpool.W003' to SILENCED_SYSTEM_CHECKS."
         ),
         id="mysqlpool.W003",
+    )
+
+
+def unverified_server_warning(alias: str, named: str) -> CheckMessage:
+    return CheckWarning(
+        f"Database '{alias}' asks for TLS by {named}, and does not verify who the server is: "
+        "somebody on the way to it can pass for it, and MariaDB's client library may tell a server "
+        "without TLS the password.",
+        hint=(
+            "Set 'ssl_mode': 'VERIFY_IDENTITY' in OPTIONS, and 'ssl': {'ca': FILE} with the "
+            "certificates of the authority that signed the server's, which must name HOST. 'ssl' "
+            "alone and 'REQUIRED' verify nothing. 'VERIFY_CA' does not look at the name where "
+            "mysqlclient is built on Oracle's library. When the way to the server is safe, add "
+            "'mysqlpool.W004' to SILENCED_SYSTEM_CHECKS."
+        ),
+        id="mysqlpool.W004",
     )
 
 

@@ -25,6 +25,7 @@ from mysqlpool.apps import MySQLPoolConfig
 from mysqlpool.contrib import opentelemetry
 from mysqlpool.events import file as logfile
 from mysqlpool.events import log as logs
+from mysqlpool.session import library
 
 OURS = "mysqlpool.backends.mysqlpool"
 SQLITE = "django.db.backends.sqlite3"
@@ -191,6 +192,72 @@ def test_a_wrapper_is_no_trouble_where_our_own_spans_are_made_or_no_alias_is_our
     finally:
         opentelemetry.uninstrument()
     assert len(registry.registry.run_checks()) == 1
+
+
+VERIFIED = {"ssl_mode": "VERIFY_IDENTITY", "ssl": {"ca": "/ca.pem"}}
+ENCRYPTED: list[tuple[dict[str, Any], str]] = [
+    ({"ssl": True}, "ssl"),
+    ({"ssl": {"ca": "/ca.pem"}}, "ssl"),
+    ({"ssl_mode": "REQUIRED", "ssl": {"ca": "/ca.pem"}}, "ssl_mode"),
+]
+
+
+@pytest.mark.parametrize(("options", "named"), ENCRYPTED)
+def test_tls_that_does_not_verify_the_server_is_told(
+    app: MySQLPoolConfig, databases: dict[str, Any], options: dict[str, Any], named: str
+) -> None:
+    databases["default"] = entry()
+    databases["other"] = {**entry(), "HOST": "db.example.com", "OPTIONS": options}
+    app.ready()
+    [warning] = registry.registry.run_checks()
+    assert warning.id == "mysqlpool.W004"
+    assert warning.msg.startswith(f"Database 'other' asks for TLS by {named}, ")
+    assert "'ssl_mode': 'VERIFY_IDENTITY'" in str(warning.hint)
+
+
+@pytest.mark.parametrize("mariadbs", [True, False])
+def test_what_the_library_verifies_without_the_name_is_told(
+    app: MySQLPoolConfig,
+    databases: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    mariadbs: bool,
+) -> None:
+    monkeypatch.setattr(library, "is_mariadbs", lambda: mariadbs)
+    databases["default"] = {**entry(), "OPTIONS": {**VERIFIED, "ssl_mode": "VERIFY_CA"}}
+    app.ready()
+    assert [one.id for one in registry.registry.run_checks()] == ["mysqlpool.W004"] * (not mariadbs)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"OPTIONS": {}},
+        {"OPTIONS": VERIFIED},
+        {"OPTIONS": {"ssl_mode": "PREFERRED", "ssl": {"ca": "/ca.pem"}}},
+        {"OPTIONS": {"ssl_mode": "DISABLED"}},
+        {"OPTIONS": {"ssl": True}, "HOST": "/run/mysqld/mysqld.sock"},
+        {"OPTIONS": {"ssl": True, "unix_socket": "/run/mysqld/mysqld.sock"}},
+        {"OPTIONS": {"ssl": True}, "ENGINE": "django.db.backends.mysql"},
+    ],
+)
+def test_who_verifies_or_asks_for_no_tls_or_has_a_socket_gets_no_warning(
+    app: MySQLPoolConfig, databases: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    databases["default"] = {**entry(), "HOST": "db.example.com", **changes}
+    app.ready()
+    assert registry.registry.run_checks() == []
+
+
+def test_tls_that_an_option_file_asks_for_is_told_by_its_place(
+    app: MySQLPoolConfig, databases: dict[str, Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "my.cnf"
+    file.write_text("[client]\nssl-ca=/ca.pem\n")
+    databases["default"] = {**entry(), "OPTIONS": {"read_default_file": str(file)}}
+    app.ready()
+    [warning] = registry.registry.run_checks()
+    assert f"asks for TLS by ssl-ca in {file}, " in warning.msg
 
 
 def test_the_app_opens_the_event_log(
