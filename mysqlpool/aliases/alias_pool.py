@@ -56,7 +56,7 @@ class AliasPool(ABC):
         self._users: weakref.WeakKeyDictionary[User, object] = weakref.WeakKeyDictionary()
         self._known: list[tuple[object, Identity]] = []
         self._server_info: str | None = None
-        self._silent_since = -math.inf  # when a server was asked last that did not answer
+        self._silent: dict[object, float] = {}  # servers that did not answer, and when asked last
         # An ended session is restored by its tenure, so SQLAlchemy has nothing to reset.
         own = {"logging_name": alias, **settings.arguments, "reset_on_return": None}
         self._always_ping = bool(own.pop("pre_ping", False))
@@ -153,25 +153,29 @@ class AliasPool(ABC):
         After ``ping_after`` seconds of idleness, and at every lease with CONN_HEALTH_CHECKS, the
         server is asked, for ``ping_timeout`` seconds.
         """
-        if session.readable():
-            return session.has_tls_record() and self._answers(session, idle_seconds)
-        if self._always_ping or idle_seconds >= self.settings.ping_after:
-            return self._answers(session, idle_seconds)
-        return True
-
-    def _answers(self, session: Session, idle_seconds: float) -> bool:
-        """Whether the server answers. Where it was silent once, it is not asked again for sessions
-        of which nobody has heard anything since: each of them would cost the same time.
-        """
-        now = clock.monotonic()
-        if now - idle_seconds < self._silent_since:
+        if self._silent and self._was_silent(session, idle_seconds):
             session.broken = NO_ANSWER
             return False
-        timeout = self._ping_timeout()
+        if session.readable():
+            return session.has_tls_record() and self._answers(session)
+        if self._always_ping or idle_seconds >= self.settings.ping_after:
+            return self._answers(session)
+        return True
+
+    def _was_silent(self, session: Session, idle_seconds: float) -> bool:
+        """Whether its server was asked in vain since anybody heard of this session.
+
+        Then it is not asked again: each session would cost the same time, or hang in use.
+        """
+        asked = self._silent.get(session.server, -math.inf)
+        return clock.monotonic() - idle_seconds < asked
+
+    def _answers(self, session: Session) -> bool:
+        now, timeout = clock.monotonic(), self._ping_timeout()
         if session.check(timeout):
             return True
         if session.broken == NO_ANSWER and timeout >= self.settings.ping_timeout:
-            self._silent_since = now
+            self._silent[session.server] = now
         return False
 
     def _ping_timeout(self) -> float:

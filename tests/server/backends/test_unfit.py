@@ -156,6 +156,27 @@ def test_ten_sessions_of_a_silent_server_cost_one_ping(make: Make) -> None:
         close_pool()
 
 
+def test_sessions_that_need_no_ping_yet_go_with_one_that_got_no_answer(make: Make) -> None:
+    """Else the next holder's statement would hang in one of them."""
+    with PrivateServer() as server:
+        address = {"HOST": server.host, "PORT": str(server.port), "USER": "root", "PASSWORD": ""}
+        pool = {"pool_size": 2, "timeout": 1, "ping_after": 1000, "ping_timeout": 0.2}
+        first, second = (make(pool, NAME="mysql", **address) for _ in range(2))
+        with held(first), held(second):
+            pass
+        assert figures().idle == 2
+        alias_pool = registry.pools()[ALIAS]
+        idle = [record.dbapi_connection for record in alias_pool.pool.slots.idle]  # type: ignore[attr-defined]
+        assert [alias_pool.is_fit(session, 999) for session in idle] == [True, True]
+        with stopped(server):
+            assert not alias_pool.is_fit(idle[0], 1001)
+            assert isinstance(error_of(lambda: ask(first)), OperationalError)
+        assert figures().discards["dead"] == 2
+        assert ask(second) > 0
+        second.close()
+        close_pool()
+
+
 def test_a_ping_ends_with_the_requests_timeout(make: Make) -> None:
     with PrivateServer() as server:
         address = {"HOST": server.host, "PORT": str(server.port), "USER": "root", "PASSWORD": ""}
