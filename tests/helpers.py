@@ -41,7 +41,9 @@ def make_certificate(directory: Path, name: str = "127.0.0.1") -> list[str]:
     """Make one for a server of this name, and tell with which options that presents it."""
     key, certificate = directory / "key.pem", directory / "certificate.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    command += ["-subj", f"/CN={name}", "-keyout", str(key), "-out", str(certificate)]
+    kind = "IP" if name[0].isdecimal() else "DNS"  # Oracle's client library looks only here.
+    command += ["-subj", f"/CN={name}", "-addext", f"subjectAltName={kind}:{name}"]
+    command += ["-keyout", str(key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True, timeout=HANG)
     return [f"--ssl-key={key}", f"--ssl-cert={certificate}"]
 
