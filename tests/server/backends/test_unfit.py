@@ -136,7 +136,7 @@ def stopped(server: PrivateServer) -> Iterator[None]:
 def test_ten_sessions_of_a_silent_server_cost_one_ping(make: Make) -> None:
     with PrivateServer() as server:
         address = {"HOST": server.host, "PORT": str(server.port), "USER": "root", "PASSWORD": ""}
-        pool = {"pool_size": 10, "timeout": 3, "ping_after": 0, "ping_timeout": 0.5}
+        pool = {"pool_size": 10, "timeout": 3, "ping_after": 0, "ping_timeout": 2}
         wrappers = [make(pool, NAME="mysql", **address) for _ in range(10)]
         for wrapper in wrappers:
             wrapper.set_autocommit(False)
@@ -148,7 +148,7 @@ def test_ten_sessions_of_a_silent_server_cost_one_ping(make: Make) -> None:
             started = time.monotonic()
             assert isinstance(error_of(lambda: ask(wrappers[0])), OperationalError)
             took = time.monotonic() - started
-        assert took < 3 + 1 + 0.5  # the timeout, the second that is promised, and a busy machine
+        assert took < 12  # One ping and one connect end after 4 seconds, and ten pings after 20.
         assert figures().discards["dead"] == 10
         wrappers[0].close()
         assert ask(wrappers[1]) > 0
@@ -187,7 +187,7 @@ def test_a_ping_ends_with_the_requests_timeout(make: Make) -> None:
         with stopped(server):
             started = time.monotonic()
             assert isinstance(error_of(lambda: ask(wrapper)), OperationalError)
-            assert time.monotonic() - started < 0.5 + 1 + 0.5
+            assert time.monotonic() - started < HANG / 3
         wrapper.close()
         close_pool()
 
