@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
+
+from django.db import connections
+from sqlalchemy.pool import Pool
 
 from mysqlpool.pool import FairQueuePool, Lease
 from mysqlpool.session.session import Session
@@ -24,6 +28,13 @@ class FairAliasPool(AliasPool):
     """
 
     pool: FairQueuePool
+
+    def _made(self, arguments: Mapping[str, Any]) -> Pool:
+        pool = super()._made(arguments)
+        if isinstance(pool, FairQueuePool) and self.alias in connections.settings:
+            # Settings may lose the alias at run time. Others were never in them.
+            pool.needed_while(partial(_is_in_settings, self.alias))
+        return pool
 
     def lease(self, access: Access, prefer: Session | None = None) -> Lease:
         asking = self._asking
@@ -58,3 +69,7 @@ class FairAliasPool(AliasPool):
         if remaining is None:
             return CONNECT_TIMEOUT
         return max(1, min(CONNECT_TIMEOUT, math.ceil(remaining)))
+
+
+def _is_in_settings(alias: str) -> bool:
+    return alias in connections.settings

@@ -13,7 +13,7 @@ from sqlalchemy.pool.base import PoolResetState
 
 from mysqlpool.events.log import log_event
 
-from . import clock
+from . import caretaker, clock
 from .lease import Lease
 from .record import Record
 from .slots import Closing, Slots
@@ -34,7 +34,16 @@ class Ending:
         self.pool = pool
         self._slots = slots
         self._upkeep = upkeep
-        self._alias = alias
+        self.alias = alias
+
+    def opened(self, record: Record, now: float) -> None:
+        """Note that a session was opened, and have it looked after also without traffic."""
+        self._upkeep.opened(record, now)
+        caretaker.watch(self)
+
+    def next_look(self) -> float:
+        """See `Upkeep.next_look`; for the caretaker."""
+        return self._upkeep.next_look()
 
     def give_back(self, lease: Lease) -> None:
         """End a lease by putting its session back."""
@@ -54,6 +63,8 @@ class Ending:
         """Put a session back: to a waiter, to the idle ones, or closed where it is not fit."""
         now = clock.monotonic()
         try:
+            if now >= self._upkeep.due:
+                self._upkeep.ends(record, serial, now)
             closing = self._slots.put(record, serial, now)
             if closing is not None:
                 self.carry_out(closing)
@@ -91,6 +102,8 @@ class Ending:
 
     def _discard(self, record: Record, serial: int, reason: str) -> None:
         try:
+            if (now := clock.monotonic()) >= self._upkeep.due:
+                self._upkeep.ends(record, serial, now)
             closing = self._slots.claim(record, serial, reason)
             if closing is None:
                 return
@@ -146,7 +159,7 @@ class Ending:
         try:
             self.carry_out(closing)
         except Exception:
-            alias, reason = self._alias, closing.reason
+            alias, reason = self.alias, closing.reason
             log_event(logger, logging.ERROR, "close_failed", alias, exc_info=True, reason=reason)
 
     def carry_out(self, closing: Closing) -> None:
@@ -175,4 +188,4 @@ class Ending:
     def note_discard(self, reason: str) -> None:
         """Count and log a session that was closed; a `Record` calls it when it is invalidated."""
         self._slots.count(reason, "discards")
-        log_event(logger, logging.DEBUG, "session_discarded", self._alias, reason=reason)
+        log_event(logger, logging.DEBUG, "session_discarded", self.alias, reason=reason)

@@ -54,8 +54,9 @@ class FairQueuePool(Pool):
     ``recycle`` is a session's longest life, less up to 5 %; -1 and None mean no end. A session that
     was idle for ``max_idle`` seconds is closed, down to ``min_idle`` sessions. With ``max_waiting``
     other waiters a request fails at once with `TooManyWaiters`; 0 means no bound. A lease held for
-    ``leak_after`` seconds is logged, once. All this rides on leases and returns: there is no
-    background thread.
+    ``leak_after`` seconds is logged, once. All this rides on leases and returns, and where there
+    are none, one daemon thread for all pools of the process sees to it. It is there only while
+    something may become due, and neither forks nor holds up the exit.
 
     ``check(session, idle_seconds)`` is asked before a session is handed out, whether it was idle or
     somebody else's a moment ago; False discards it. ``classify(error)`` is asked of a failed
@@ -187,6 +188,13 @@ class FairQueuePool(Pool):
         """The identity that this thread's present request asks for; for the creator."""
         return self._terms.threads.present().identity
 
+    def needed_while(self, is_needed: Callable[[], bool]) -> None:
+        """Have idle sessions closed, those of ``min_idle`` too, once ``is_needed()`` is false.
+
+        It is asked whenever somebody looks after the pool, from any thread.
+        """
+        self._terms.upkeep.is_needed = is_needed
+
     def retire(self, is_gone: Callable[[Any], bool]) -> None:
         """Close the sessions of which ``is_gone(session)`` is true: idle ones at the next upkeep,
         leased ones when they come back.
@@ -222,6 +230,7 @@ class FairQueuePool(Pool):
         now = clock.monotonic()
         record.expires = now + self._lifetime * random.uniform(1 - JITTER, 1)
         self.slots.connected(now, None)
+        self._ending.opened(record, now)
         return session
 
     def _do_return_conn(self, record: Record) -> None:  # type: ignore[override]
