@@ -153,6 +153,10 @@ class Caretaker:
         except RuntimeError as error:  # No more threads, or none at exit.
             self._thread = None
             return error
+        except KeyError as error:
+            # Thread.start() stumbles over what the new thread did, when a signal handler raises in
+            # the midst of it. The handler's exception is the one to be seen.
+            raise (error.__context__ or error) from None
         return None
 
     def _plan(self, thread: _Thread) -> float | None:
