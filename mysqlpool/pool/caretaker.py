@@ -118,7 +118,7 @@ class Caretaker:
         if error is None or self._told or not threading.main_thread().is_alive():
             return
         self._told = True
-        log_event(logger, logging.WARNING, "upkeep_without_thread", error=str(error))
+        log_event(logger, logging.WARNING, "no_upkeep_thread", error=str(error))
 
     # The caller holds the lock.
 

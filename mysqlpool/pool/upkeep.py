@@ -62,9 +62,7 @@ class Upkeep:
     def next_look(self) -> float:
         """When to look though nobody leases or returns; inf until the next connect. No lock."""
         slots = self._slots
-        if not (slots.idle or slots.out):
-            return math.inf
-        return AT_ONCE if slots.untidy else self.due
+        return self.due if slots.idle or slots.out else math.inf
 
     def opened(self, record: Record, now: float) -> None:
         """Note that a session was opened, which has its time to live."""

@@ -170,7 +170,7 @@ def test_where_no_thread_can_be_started_nothing_breaks_and_the_log_says_it_once(
         leases = [pool.lease(), pool.lease()]
         for lease in leases:
             lease.give_back()
-    assert caplog.text.count("upkeep without thread: error=can't start new thread") == 1
+    assert caplog.text.count("no upkeep thread: error=can't start new thread") == 1
     fair_pool(FakeDriver(), max_idle=60).lease().give_back()
     until(lambda: not driver.open)  # It came to be watched all the same.
 
