@@ -180,11 +180,11 @@ def test_it_rests_and_goes_on_where_it_was(driver: FakeDriver, caretaker: Careta
     lease = pool.lease()
     caretaker.rest()
     caretaker.rest()
-    assert not caretakers()
+    assert caretaker._thread is None
     lease.give_back()
     pool.lease().give_back()
     caretaker.resume()
-    assert not caretakers()
+    assert caretaker._thread is None
     caretaker.resume()
     until(lambda: not driver.open)
 
