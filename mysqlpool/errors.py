@@ -64,6 +64,7 @@ class PoolExhausted(PoolError):
     ``alias`` names the pool, ``limit`` is the number of sessions it may have, ``in_use`` how many
     were leased, being opened or being closed, and ``waiting`` how many other threads waited.
     ``seconds`` is how long this request waited. ``holders`` are the leases, longest first.
+    ``refusal`` is the driver's error where the last attempt to open a session was refused.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class PoolExhausted(PoolError):
         waiting: int,
         seconds: float,
         holders: tuple[Holder, ...] = (),
+        refusal: Exception | None = None,
     ) -> None:
         self.alias = alias
         self.limit = limit
@@ -82,13 +84,22 @@ class PoolExhausted(PoolError):
         self.waiting = waiting
         self.seconds = seconds
         self.holders = holders
+        self.refusal = refusal
         super().__init__(self._text())
 
     def _summary(self) -> str:
         raise NotImplementedError
 
+    def _reason(self) -> str:
+        in_use = f"{self.in_use} of {self.limit} sessions are in use"
+        if self.refusal is None:
+            return in_use
+        error = ": ".join(map(str, self.refusal.args))
+        refused = f"the server refused the last attempt to open one with {error}"
+        return f"{refused}; {in_use}" if self.in_use else refused
+
     def _text(self) -> str:
-        lines = [f"{self._summary()}; {self.in_use} of {self.limit} sessions are in use"]
+        lines = [f"{self._summary()}; {self._reason()}"]
         lines += [f"  {holder}" for holder in self.holders[:HOLDERS_SHOWN]]
         hidden = len(self.holders) - HOLDERS_SHOWN
         return "\n".join([*lines, f"  and {hidden} more"] if hidden > 0 else lines)

@@ -75,8 +75,7 @@ class Acquisition(Request):
             del frame  # If it were this function's own, it would keep itself and the lease alive.
         self.where = where
         self.since = clock.monotonic()
-        self.waiting = False
-        self.refusal: Exception | None = None  # why the last connect failed: the server is full
+        self.waiting = self.waited = False
 
     def run(self) -> Record:
         """Take a slot; then wait, close and connect until its session is fit. Each may raise."""
@@ -100,11 +99,12 @@ class Acquisition(Request):
                     another = slots.swap(self, record, now)
                     fault = NO_SESSION if another is None else self._fault(another, now)
                     record = another or record
-                elif self._connect(record):
-                    return record
                 else:
-                    slots.back_off(self, record, clock.monotonic())
-                    record = None
+                    refusal = self._connect(record)
+                    if refusal is None:
+                        return record
+                    slots.back_off(self, record, refusal, clock.monotonic())
+                    record = refusal = None
         except QueueFull:
             raise self._exhausted(TooManyWaiters, 0.0) from None
         except BaseException:
@@ -167,11 +167,12 @@ class Acquisition(Request):
     def _time_out(self, now: float) -> None:
         if self.terms.slots.withdraw(self):
             self.terms.slots.count("timeouts")
-            raise self._exhausted(PoolTimeout, now - self.since) from self.refusal
+            error = self._exhausted(PoolTimeout, now - self.since)
+            raise error from error.refusal
 
     def _exhausted(self, kind: type[PoolExhausted], seconds: float) -> PoolExhausted:
         slots = self.terms.slots
-        held, waiting, in_use = slots.situation(clock.monotonic())
+        held, waiting, in_use, refusal = slots.situation(clock.monotonic())
         return kind(
             self.terms.alias,
             limit=slots.limits.total,
@@ -179,10 +180,14 @@ class Acquisition(Request):
             waiting=len(waiting),
             seconds=seconds,
             holders=describe_holders(held, [self.thread, *waiting], self.terms.is_idle),
+            refusal=refusal,
         )
 
-    def _connect(self, record: Record) -> bool:
-        """Open the record's session; False if the server is full. All other errors are raised."""
+    def _connect(self, record: Record) -> Exception | None:
+        """Open the record's session, or return why the server refuses it for now.
+
+        All other errors are raised.
+        """
         thread, before = self.thread, self.thread.identity
         thread.deadline = self.since + self.terms.timeout
         thread.identity = self.identity
@@ -191,12 +196,11 @@ class Acquisition(Request):
         except Exception as error:
             if record.dbapi_connection is None and self.terms.classify(error) == "full":
                 # The traceback would keep this request's frames alive, and with them the lease.
-                self.refusal = error.with_traceback(None)
-                return False
+                return error.with_traceback(None)
             raise
         finally:
             thread.deadline, thread.identity = None, before
-        return True
+        return None
 
     def _give_up(self) -> None:
         """Undo what was done for a request that ends in an exception."""

@@ -80,7 +80,7 @@ class Request:
     is over, and whether there is something to tidy up.
     """
 
-    __slots__ = ("gate", "identity", "lease", "prefer", "since", "thread", "where")
+    __slots__ = ("gate", "identity", "lease", "prefer", "since", "thread", "waited", "where")
 
     lease: Lease  # whoever serves the request sets its record, under the pool's lock
     thread: KnownThread
@@ -89,6 +89,7 @@ class Request:
     prefer: Any  # the session to be had, if it is idle and nobody waits
     identity: Any  # the session's must be equal to it
     gate: threading.Lock  # while it waits
+    waited: bool  # it is counted among those that had to wait
 
     def prepare(self) -> None:
         """Make ready to wait. Call it before it is queued: from then on it can be woken."""

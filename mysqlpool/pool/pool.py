@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -34,14 +35,24 @@ __all__ = ["FairQueuePool", "classify_connect_error"]
 # ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED
 # https://mariadb.com/kb/en/mariadb-error-code-reference/
 FULL = frozenset({1040, 1203, 1226})
+# The resources that the text of 1226 can name: max_user_connections, max_connections_per_hour and
+# their like. The account's name comes before, and might look like one.
+RESOURCE = re.compile(r"\bmax_[a-z_]+\b")
 
 # recycle is spread over its last 5 %, so that sessions opened together do not all end together.
 JITTER = 0.05
 
 
 def classify_connect_error(error: BaseException) -> str | None:
-    """``"full"`` when the server or the account has all the sessions it may have, else None."""
-    return "full" if error.args and error.args[0] in FULL else None
+    """``"full"`` when the server or the account has all the sessions it may have, else None.
+
+    1226 also tells of a limit by the hour, which no waiting ends within a timeout. Which resource
+    it means is in its text, in every language the last word of this kind.
+    """
+    if not error.args or error.args[0] not in FULL:
+        return None
+    resources = RESOURCE.findall(str(error.args[-1]))
+    return "full" if resources[-1:] in ([], ["max_user_connections"]) else None
 
 
 class FairQueuePool(Pool):
@@ -224,8 +235,8 @@ class FairQueuePool(Pool):
         try:
             session = make(record)
         except BaseException as error:
-            full = self._terms.classify(error) == "full"
-            self.slots.connected(clock.monotonic(), error, full=full)
+            refused = self._terms.classify(error) == "full"
+            self.slots.connected(clock.monotonic(), error, refused=refused)
             raise
         now = clock.monotonic()
         record.expires = now + self._lifetime * random.uniform(1 - JITTER, 1)

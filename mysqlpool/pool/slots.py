@@ -50,10 +50,10 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from mysqlpool.errors import PoolError
 
-from .fullness import Fullness
 from .lease import Request
 from .locks import under
 from .record import CLOSING, GONE, IDLE, LEASED, Record
+from .refusals import Refusals
 from .report import Held
 from .tally import Tally
 from .threads import KnownThread
@@ -133,7 +133,7 @@ class Slots:
         self.generation = 0  # grows when all sessions opened so far are to go
         self.serial = 0  # the number of leases granted, also of those that came to nothing
         self.tally = Tally()
-        self.fullness = Fullness()
+        self.refusals = Refusals()
         self.returning: deque[Returned] = deque()
         self.untidy = False
         self.collected = -math.inf  # when a request last asked the garbage collector
@@ -252,12 +252,18 @@ class Slots:
             self.tally.events["refused"] += 1
             raise QueueFull
         request.prepare()
-        self.tally.events["waits"] += 1
+        self.note_wait(request)
         self.waiters.append(request)
+
+    def note_wait(self, request: Request) -> None:
+        """Count a request that has to wait, once, however often it queues. Locked."""
+        if not request.waited:
+            request.waited = True
+            self.tally.events["waits"] += 1
 
     def has_room(self, now: float) -> bool:
         """Whether one more session may be opened, by the caller and now. Locked."""
-        return len(self.out) + len(self.idle) < self.limits.total and self.fullness.may_ask(now)
+        return len(self.out) + len(self.idle) < self.limits.total and self.refusals.may_ask(now)
 
     def serve(self, now: float) -> None:
         """Serve waiters as long as there is something for them. Locked."""
@@ -269,7 +275,7 @@ class Slots:
                 continue
             record = self.next_idle(waiter) or self.next_other(now)
             if record is None:
-                if self.fullness.refusals:  # It may have to wake for the next attempt now.
+                if self.refusals.count:  # It may have to wake for the next attempt now.
                     waiter.wake()
                 return
             self.hand(record, now)
@@ -282,9 +288,9 @@ class Slots:
         self.waiters.popleft()
 
     def look_at(self) -> float:
-        """When a waiter has to ask a full server again, though nobody wakes it."""
-        if self.fullness.refusals and len(self.out) + len(self.idle) < self.limits.total:
-            return self.fullness.until
+        """When a waiter has to ask a server that refused again, though nobody wakes it."""
+        if self.refusals.count and len(self.out) + len(self.idle) < self.limits.total:
+            return self.refusals.until
         return math.inf
 
     @locked
@@ -307,23 +313,24 @@ class Slots:
         return record
 
     @locked
-    def back_off(self, request: Request, empty: Record, now: float) -> None:
-        """The server is full: give the slot back, and queue for a session or another attempt."""
+    def back_off(self, request: Request, empty: Record, error: Exception, now: float) -> None:
+        """The server refused: give the slot back, and queue for a session or another attempt."""
         request.prepare()
+        self.note_wait(request)
         request.lease.record = None
         self.drop(empty)
         self.tally.events["unserved"] += 1
-        self.fullness.refused(now)
+        self.refusals.refused(error, now)
         bisect.insort(self.waiters, request, key=SINCE)
         for other in self.waiters:  # so that whoever is the first then wakes up for it
             other.wake()
         self.serve(now)
 
     @locked
-    def connected(self, now: float, error: BaseException | None, *, full: bool = False) -> None:
-        """Count a connect. If it shows that the server is no longer full, serve waiters."""
+    def connected(self, now: float, error: BaseException | None, *, refused: bool = False) -> None:
+        """Count a connect. If it shows that the server no longer refuses, serve waiters."""
         self.tally.events["connects" if error is None else "connect_errors"] += 1
-        if not full and self.fullness.ended():
+        if not refused and self.refusals.ended():
             self.serve(now)
 
     # Returning
@@ -463,10 +470,10 @@ class Slots:
         return any(record.holder is thread for record in self.out if record.state is LEASED)
 
     @locked
-    def situation(self, now: float) -> tuple[list[Held], list[KnownThread], int]:
-        """All holders, all waiters, and the number of sessions in use."""
+    def situation(self, now: float) -> tuple[list[Held], list[KnownThread], int, Exception | None]:
+        """All holders, all waiters, the number of sessions in use, and why the server refuses."""
         held = [self.held(record, now) for record in self.out if record.state is LEASED]
-        return held, [waiter.thread for waiter in self.waiters], len(self.out)
+        return held, [w.thread for w in self.waiters], len(self.out), self.refusals.last
 
     @staticmethod
     def held(record: Record, now: float) -> Held:

@@ -71,6 +71,7 @@ def test_a_full_server_is_treated_as_a_full_pool(narrow_user: str) -> None:
     assert snapshot.timeouts == 0
     assert snapshot.in_use == 0
     assert snapshot.idle <= 2
+    assert snapshot.waits > 0
 
 
 def test_a_server_that_stays_full_ends_in_a_timeout_that_tells_its_error(narrow_user: str) -> None:
@@ -91,7 +92,31 @@ def test_a_server_that_stays_full_ends_in_a_timeout_that_tells_its_error(narrow_
             second.close()
     assert isinstance(error, PoolTimeout)
     assert "1226" in repr(error.__cause__)
+    assert "refused the last attempt to open one with 1226" in str(error)
+    assert "max_user_connections" in str(error)
+    assert "sessions are in use" not in str(error)
     assert "narrow-secret" not in str(error) + repr(error)
+
+
+def test_an_account_that_used_up_its_hour_fails_at_once(observer: Any) -> None:
+    observer.query(
+        f"CREATE USER hourly@'127.0.0.1' {identified('hourly-secret')} "
+        "WITH MAX_CONNECTIONS_PER_HOUR 1"
+    )
+    observer.query("GRANT ALL ON *.* TO hourly@'127.0.0.1'")
+    try:
+        with alias_with({"timeout": HANG}, USER="hourly", PASSWORD="hourly-secret"):
+            session_id()
+            release_connections()
+            close_pool()
+            started = time.monotonic()
+            error = error_of(session_id)
+            assert time.monotonic() - started < HANG / 2
+    finally:
+        observer.query("DROP USER hourly@'127.0.0.1'")
+    assert isinstance(error, OperationalError)
+    assert not isinstance(error, PoolTimeout)
+    assert error.args[0] == 1226
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,71 @@ def test_a_full_server_is_asked_again_until_the_timeout(
     assert_conserved(pool, 1)
 
 
+def test_a_request_that_waits_for_a_full_server_counts_as_one_wait(
+    driver: FakeDriver, clock: FakeClock
+) -> None:
+    pool = fair_pool(driver, 1, timeout=10)
+    driver.faults["connect"] = [DriverError(1040, "full") for _ in range(3)]
+    pool.lease().give_back()
+    assert driver.attempts == 4
+    assert pool.figures()["waits"] == 1
+    pool.lease().give_back()
+    assert pool.figures()["waits"] == 1
+
+
+def test_a_timeout_on_a_full_server_tells_why_and_not_that_no_session_is_in_use(
+    driver: FakeDriver, clock: FakeClock
+) -> None:
+    driver.limit = 0
+    pool = fair_pool(driver, 8, timeout=1)
+    with pytest.raises(PoolTimeout) as caught:
+        pool.lease()
+    assert "refused the last attempt to open one with 1040: Too many conn" in str(caught.value)
+    assert "of 8 sessions" not in str(caught.value)
+    assert caught.value.refusal is caught.value.__cause__
+
+
+def test_also_a_waiter_that_asked_nobody_is_told_why(
+    driver: FakeDriver, workers: ThreadPoolExecutor
+) -> None:
+    """One at a time asks a full server, so others learn of its error from the pool."""
+    driver.limit = 1
+    pool = fair_pool(driver, 8, timeout=0.2)
+    held = pool.lease()
+    for request in [workers.submit(lease_and_return, pool) for _ in range(6)]:
+        with pytest.raises(PoolTimeout) as caught:
+            request.result(HANG)
+        assert "1040" in str(caught.value)
+        assert "1 of 8 sessions are in use" in str(caught.value)
+    held.give_back()
+    driver.limit = None
+    until(lambda: time.monotonic() > pool.slots.refusals.until)
+    assert_conserved(pool, 8)
+
+
+def test_a_timeout_of_a_full_pool_does_not_blame_a_server_that_is_no_longer_full(
+    driver: FakeDriver, clock: FakeClock
+) -> None:
+    pool = fair_pool(driver, 1, timeout=1)
+    driver.faults["connect"] = [DriverError(1040, "full")]
+    held = pool.lease()
+    with pytest.raises(PoolTimeout) as caught:
+        pool.lease()
+    assert "1 of 1 sessions are in use" in str(caught.value)
+    assert caught.value.refusal is None
+    held.give_back()
+
+
+def test_a_limit_by_the_hour_is_raised_at_once(driver: FakeDriver) -> None:
+    pool = fair_pool(driver, 2)
+    text = "User 'app' has exceeded the 'max_connections_per_hour' resource (current value: 1)"
+    driver.faults["connect"] = [DriverError(1226, text)]
+    with pytest.raises(DriverError):
+        pool.lease()
+    assert driver.attempts == 1
+    assert_conserved(pool, 2)
+
+
 def test_on_a_full_server_a_request_waits_for_one_of_our_own_sessions(
     driver: FakeDriver, workers: ThreadPoolExecutor
 ) -> None:
@@ -74,7 +139,7 @@ def test_on_a_full_server_a_request_waits_for_one_of_our_own_sessions(
     held.give_back()
     assert {waiter.result(HANG) for waiter in waiters} == {held.session}
     driver.limit = None
-    until(lambda: time.monotonic() > pool.slots.fullness.until)
+    until(lambda: time.monotonic() > pool.slots.refusals.until)
     assert_conserved(pool, 5)
 
 

@@ -308,6 +308,23 @@ def test_errors_of_a_full_server_are_told_from_others(number: int) -> None:
     assert classify_connect_error(KeyboardInterrupt()) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("User 'app' has exceeded the 'max_user_connections' resource (current value: 2)", "full"),
+        (
+            "User 'app' has exceeded the 'max_connections_per_hour' resource (current value: 2)",
+            None,
+        ),
+        ("Benutzer 'app' hat die Ressourcenbeschränkung 'max_questions' überschritten", None),
+        ("User 'max_updates' has exceeded the 'max_user_connections' resource", "full"),
+        ("", "full"),
+    ],
+)
+def test_1226_means_a_full_account_unless_its_limit_is_by_the_hour(text: str, wanted: str) -> None:
+    assert classify_connect_error(DriverError(1226, text)) == wanted
+
+
 def test_the_figures_count(driver: FakeDriver) -> None:
     pool = fair_pool(driver, 2, timeout=0)
     driver.faults["connect"] = [DriverError(2003, "no server")]
