@@ -172,6 +172,7 @@ RULES: Mapping[str, Rule] = {
     "min_idle": _COUNT,
     "max_waiting": _COUNT,
     "leak_after": _SECONDS_OR_NEVER,
+    "wait_for_server": _BOOL,
     # the leases' and the sessions'
     "lease": Rule('"task" or "transaction"', _one_of("task", "transaction")),
     "reset": Rule('"dirty" or "always"', _one_of("dirty", "always")),

@@ -51,7 +51,7 @@ class Terms:
     upkeep: Upkeep
     timeout: float  # seconds; inf for none
     check: Callable[[Any, float], bool] | None
-    classify: Callable[[BaseException], str | None]
+    waits_for: Callable[[BaseException], bool]  # whether a failed connect is to be tried again
     is_idle: IsIdle | None = None
 
 
@@ -194,7 +194,7 @@ class Acquisition(Request):
         try:
             record.get_connection()
         except Exception as error:
-            if record.dbapi_connection is None and self.terms.classify(error) == "full":
+            if record.dbapi_connection is None and self.terms.waits_for(error):
                 # The traceback would keep this request's frames alive, and with them the lease.
                 return error.with_traceback(None)
             raise

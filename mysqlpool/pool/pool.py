@@ -30,7 +30,7 @@ from .slots import Limits, Slots
 from .threads import KnownThread, Threads
 from .upkeep import Upkeep
 
-__all__ = ["FairQueuePool", "classify_connect_error"]
+__all__ = ["FairQueuePool", "cannot_connect", "classify_connect_error"]
 
 # ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED
 # https://mariadb.com/kb/en/mariadb-error-code-reference/
@@ -38,6 +38,13 @@ FULL = frozenset({1040, 1203, 1226})
 # The resources that the text of 1226 can name: max_user_connections, max_connections_per_hour and
 # their like. The account's name comes before, and might look like one.
 RESOURCE = re.compile(r"\bmax_[a-z_]+\b")
+
+# Nobody accepts connections there, or not yet. The client library's numbers: CR_CONNECTION_ERROR,
+# CR_CONN_HOST_ERROR, CR_UNKNOWN_HOST, CR_SERVER_GONE_ERROR, CR_SERVER_HANDSHAKE_ERR, CR_SERVER_LOST
+# and CR_SERVER_LOST_EXTENDED (https://dev.mysql.com/doc/mysql-errors/8.4/en/client-error-reference.html).
+# The server's while it ends: ER_SERVER_SHUTDOWN, ER_FORCING_CLOSE, MariaDB's ER_CONNECTION_KILLED,
+# and MySQL's ER_SERVER_OFFLINE_MODE.
+ABSENT = frozenset({2002, 2003, 2005, 2006, 2012, 2013, 2055, 1053, 1080, 1927, 3032})
 
 # recycle is spread over its last 5 %, so that sessions opened together do not all end together.
 JITTER = 0.05
@@ -53,6 +60,15 @@ def classify_connect_error(error: BaseException) -> str | None:
         return None
     resources = RESOURCE.findall(str(error.args[-1]))
     return "full" if resources[-1:] in ([], ["max_user_connections"]) else None
+
+
+def cannot_connect(error: BaseException) -> bool:
+    """Whether a failed connect says that no server accepts connections there now.
+
+    The same connect may succeed later, or elsewhere. What a server says of an account, a database
+    or a certificate is none of this.
+    """
+    return bool(error.args) and error.args[0] in ABSENT
 
 
 class FairQueuePool(Pool):
@@ -72,7 +88,8 @@ class FairQueuePool(Pool):
     ``check(session, idle_seconds)`` is asked before a session is handed out, whether it was idle or
     somebody else's a moment ago; False discards it. ``classify(error)`` is asked of a failed
     connect: ``"full"`` means that a later attempt may succeed, and one is made while the timeout
-    lasts. Every other error goes to the requester at once. ``is_idle(session, frame)`` is asked
+    lasts. Every other error goes to the requester at once. With ``wait_for_server`` another is also
+    made where `cannot_connect` says that no server is ready. ``is_idle(session, frame)`` is asked
     when a request fails, of each lease and the frame its thread is in: whether that session is
     idle, which the error then says.
 
@@ -92,6 +109,7 @@ class FairQueuePool(Pool):
         min_idle: int = 0,
         max_waiting: int = 0,
         leak_after: float | None = None,
+        wait_for_server: bool = False,
         check: Callable[[Any, float], bool] | None = None,
         classify: Callable[[BaseException], str | None] = classify_connect_error,
         is_idle: IsIdle | None = None,
@@ -107,6 +125,7 @@ class FairQueuePool(Pool):
             "min_idle": min_idle,
             "max_waiting": max_waiting,
             "leak_after": leak_after,
+            "wait_for_server": wait_for_server,
             "check": check,
             "classify": classify,
             "is_idle": is_idle,
@@ -135,7 +154,7 @@ class FairQueuePool(Pool):
             upkeep=upkeep,
             timeout=math.inf if timeout is None else timeout,
             check=check,
-            classify=classify,
+            waits_for=partial(_is_passing, classify, wait_for_server),
             is_idle=is_idle,
         )
         # SQLAlchemy's own recycling goes by the wall clock.
@@ -235,7 +254,7 @@ class FairQueuePool(Pool):
         try:
             session = make(record)
         except BaseException as error:
-            refused = self._terms.classify(error) == "full"
+            refused = self._terms.waits_for(error)
             self.slots.connected(clock.monotonic(), error, refused=refused)
             raise
         now = clock.monotonic()
@@ -318,3 +337,10 @@ class FairQueuePool(Pool):
         """The fields of `mysqlpool.stats.PoolStats`, of one moment."""
         own = {"pool_size": self.size(), "max_overflow": self._max_overflow}
         return {**own, **self.slots.figures()}
+
+
+def _is_passing(
+    classify: Callable[[BaseException], str | None], wait_for_server: bool, error: BaseException
+) -> bool:
+    """Whether a failed connect is to be tried again while the request's timeout lasts."""
+    return classify(error) == "full" or (wait_for_server and cannot_connect(error))

@@ -55,13 +55,17 @@ def burst(running: subprocess.Popen[str]) -> int:
 
 @contextlib.contextmanager
 def peak(observer: Observer) -> Iterator[list[int]]:
-    """The most sessions of the account that the server had at once."""
+    """The most sessions of the account that the server had let in at once.
+
+    It lists those that it is about to refuse, too, while they connect.
+    """
     seen, over = [0], threading.Event()
 
     def watch() -> None:
         while not over.is_set():
             counted = observer.query(
                 "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'limited'"
+                " AND command IN ('Query', 'Sleep')"
             )
             seen[0] = max(seen[0], counted[0][0])
             over.wait(0.01)

@@ -222,7 +222,8 @@ def test_a_bad_value_is_refused_with_its_place_and_rule(key: str, value: Any) ->
 @pytest.mark.parametrize(
     ("key", "value"),
     [(k, v) for k in ("max_idle", "leak_after") for v in (0, -1, "1", True, float("nan"))]
-    + [(k, v) for k in ("min_idle", "max_waiting") for v in (-1, 1.0, None, True)],
+    + [(k, v) for k in ("min_idle", "max_waiting") for v in (-1, 1.0, None, True)]
+    + [("wait_for_server", v) for v in (1, 0, None, "True", 30)],
 )
 def test_the_rules_of_fair_queue_pools_keywords(key: str, value: Any) -> None:
     with pytest.raises(ImproperlyConfigured, match="must be"):

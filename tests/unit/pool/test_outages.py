@@ -180,3 +180,71 @@ def test_a_dead_idle_session_is_not_handed_out(driver: FakeDriver) -> None:
     leases[0].session.alive = False
     assert lease_and_return(pool).alive
     assert_conserved(pool, 3)
+
+
+# A server that accepts no connections
+
+
+@pytest.mark.parametrize("number", [2002, 2003, 2005, 2012, 2013, 1053, 3032])
+def test_a_server_that_is_away_is_asked_again_where_the_pool_waits_for_it(
+    driver: FakeDriver, clock: FakeClock, number: int
+) -> None:
+    pool = fair_pool(driver, 2, timeout=10, wait_for_server=True)
+    driver.faults["connect"] = [DriverError(number, "nobody there") for _ in range(5)]
+    pool.lease().give_back()
+    assert driver.attempts == 6
+    assert pool.figures()["waits"] == 1
+    assert_conserved(pool, 2)
+
+
+@pytest.mark.parametrize("number", [1044, 1045, 1049, 1129, 1130, 2026, 2054, 2059])
+def test_a_pool_that_waits_for_its_server_does_not_wait_for_a_right_password(
+    driver: FakeDriver, number: int
+) -> None:
+    pool = fair_pool(driver, 2, wait_for_server=True)
+    driver.faults["connect"] = [DriverError(number, "no")]
+    with pytest.raises(DriverError):
+        pool.lease()
+    assert driver.attempts == 1
+    assert_conserved(pool, 2)
+
+
+def test_waiting_for_a_server_ends_with_the_timeout_and_its_last_error(
+    driver: FakeDriver, clock: FakeClock
+) -> None:
+    pool = fair_pool(driver, 2, timeout=10, wait_for_server=True)
+    driver.faults["connect"] = [DriverError(2003, f"attempt {n}") for n in range(1, 1000)]
+    with pytest.raises(PoolTimeout) as caught:
+        pool.lease()
+    assert caught.value.seconds == 10
+    assert str(caught.value.__cause__) == str(DriverError(2003, f"attempt {driver.attempts}"))
+    assert f"refused the last attempt to open one with 2003: attempt {driver.attempts}" in str(
+        caught.value
+    )
+    assert 20 <= driver.attempts <= 50  # every 0.25 to 0.5 s, and quicker at first
+    assert pool.figures()["timeouts"] == 1
+    driver.faults["connect"].clear()
+    assert_conserved(pool, 2)
+
+
+def test_all_waiters_are_served_once_their_server_is_back(
+    driver: FakeDriver, workers: ThreadPoolExecutor
+) -> None:
+    away = threading.Event()
+    away.set()
+
+    def refuse() -> None:
+        if away.is_set():
+            raise DriverError(2003, "nobody there")
+
+    driver.before["connect"] = refuse
+    pool = fair_pool(driver, 4, wait_for_server=True)
+    requests = [workers.submit(lease_and_return, pool) for _ in range(16)]
+    until(lambda: waiting(pool) == 16)
+    until(lambda: driver.attempts > 8)
+    away.clear()
+    for request in requests:
+        request.result(HANG)
+    assert driver.peak <= 4
+    assert pool.figures()["waits"] == 16
+    assert_conserved(pool, 4)
