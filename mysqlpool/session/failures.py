@@ -88,6 +88,7 @@ FAILURES: Mapping[int, tuple[Known, ...]] = MappingProxyType(
         1184: (Known(Failure.DEAD, "ER_NEW_ABORTING_CONNECTION"),),
         1835: (Known(Failure.OUT_OF_STEP, "ER_MALFORMED_PACKET"),),
         1927: (Known(Failure.DEAD, "ER_CONNECTION_KILLED"),),
+        3032: (Known(Failure.DEAD, "ER_SERVER_OFFLINE_MODE", _MYSQL),),
         3169: (Known(Failure.DEAD, "ER_SESSION_WAS_KILLED", _MYSQL),),
         4031: (Known(Failure.DEAD, "ER_CLIENT_INTERACTION_TIMEOUT", _MYSQL),),
         # To be had while connecting, or by another user with COM_CHANGE_USER.

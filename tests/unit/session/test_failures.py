@@ -5,6 +5,8 @@ from __future__ import annotations
 import MySQLdb
 import pytest
 
+from mysqlpool.pool import cannot_connect, classify_connect_error
+from mysqlpool.pool.pool import ABSENT, FULL
 from mysqlpool.session.failures import FAILURES, Failure, failure_of
 
 READ_ONLY = "The MySQL server is running with the --super-read-only option so it cannot execute"
@@ -103,6 +105,26 @@ def test_sqlalchemy_knows_a_closed_connection_by_its_text(error: MySQLdb.Error) 
 def test_other_errors_tell_nothing_and_do_not_fail(error: BaseException) -> None:
     expected = Failure.DEAD if error.args == (2006,) else None
     assert failure_of(error, mariadb=False) is expected
+
+
+@pytest.mark.parametrize("number", sorted(ABSENT))
+def test_the_pool_waits_for_a_server_by_the_same_numbers(number: int) -> None:
+    """It knows them itself, as it knows no driver."""
+    for mariadb in (False, True):
+        failure = told(number, mariadb=mariadb, connecting=True)
+        assert failure is Failure.CANNOT_CONNECT or (mariadb and failure is None)
+    assert cannot_connect(MySQLdb.OperationalError(number, ""))
+
+
+@pytest.mark.parametrize("number", sorted(FULL))
+@pytest.mark.parametrize("resource", ["max_user_connections", "max_updates_per_hour"])
+def test_the_pool_finds_a_server_full_by_the_same_numbers(number: int, resource: str) -> None:
+    text = f"User 'max_it' has exceeded the '{resource}' resource (current value: 2)"
+    if number != 1226:
+        text = "Too many connections"
+    error = MySQLdb.OperationalError(number, text)
+    found = failure_of(error, mariadb=False, connecting=True)
+    assert (classify_connect_error(error) == "full") is (found is Failure.FULL)
 
 
 def test_every_class_is_fit_or_unfit_on_purpose() -> None:
