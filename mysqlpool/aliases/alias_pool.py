@@ -19,6 +19,7 @@ from sqlalchemy import event
 from sqlalchemy.dialects.mysql.mysqldb import MySQLDialect_mysqldb
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
+from mysqlpool.conf.servers import Server
 from mysqlpool.conf.settings import PoolSettings
 from mysqlpool.pool import Lease, clock
 from mysqlpool.pool.locks import under
@@ -26,6 +27,7 @@ from mysqlpool.session.session import NO_ANSWER, Session
 
 from . import forks
 from .access import Access, Identity, resolved
+from .hosts import Hosts, at, connect_to_one, servers_of
 from .opening import CONNECT_TIMEOUT, note_closed, open_session
 
 __all__ = ["AliasPool"]
@@ -51,6 +53,7 @@ class AliasPool(ABC):
         self.settings = settings
         # What Django asks of a server once, kept for the wrappers of all threads.
         self.server_data: dict[object, dict[str, Any]] = {}
+        self.hosts = Hosts(settings.hosts, settings.host_retry)
         self._asking = threading.local()  # ``access``: what the present request asks for
         self._lock = threading.RLock()
         self._users: weakref.WeakKeyDictionary[User, object] = weakref.WeakKeyDictionary()
@@ -126,7 +129,7 @@ class AliasPool(ABC):
 
     def _open(self) -> Session:
         access: Access = self._asking.access
-        session = open_session(self.alias, self.parameters(access))
+        session = self._connect(access)
         session.alias = self.alias
         session.identity, session.settings = access.identity, access.settings
         session.multiplexed = self.settings.lease == "transaction"
@@ -140,11 +143,37 @@ class AliasPool(ABC):
             session.broken = "settings changed"  # Meanwhile. It is closed when it comes back.
         return session
 
-    def parameters(self, access: Access) -> dict[str, Any]:
-        """With which mysqlclient is to connect a session now."""
-        timeout = {"connect_timeout": self._connect_timeout()}
-        params = resolved(self.alias, access.params(), self.settings.connect_args)
-        return {**timeout, **params}
+    def _connect(self, access: Access) -> Session:
+        servers = servers_of(access.identity.params)
+        if not servers:
+            return open_session(self.alias, self.parameters(access))
+
+        def connect(server: Server, left: int) -> Session:
+            return open_session(self.alias, self.parameters(access, server, left))
+
+        return connect_to_one(self.alias, self.hosts, servers, connect, self._is_time_over)
+
+    def turned_read_only(self, session: Session) -> None:
+        """Note that a session cannot write, so that other servers of its list are tried before."""
+        self.hosts.turned_read_only(session.server)
+
+    def parameters(
+        self, access: Access, server: Server | None = None, left: int = 1
+    ) -> dict[str, Any]:
+        """With which mysqlclient is to connect a session now.
+
+        Where the parameters name several servers it is to ``server``, or the first. ``left`` of
+        them share the time that the request has left.
+        """
+        params = access.params()
+        servers = servers_of(params)
+        if not servers:
+            timeout = {"connect_timeout": self._connect_timeout(CONNECT_TIMEOUT)}
+            return {**timeout, **resolved(self.alias, params, self.settings.connect_args)}
+        params = at(params, server if server in servers else servers[0])
+        made = resolved(self.alias, params, self.settings.connect_args)
+        longest = made.get("connect_timeout") or CONNECT_TIMEOUT
+        return {**made, "connect_timeout": self._connect_timeout(longest, left)}
 
     def is_fit(self, session: Session, idle_seconds: float) -> bool:
         """Whether a session that was idle for so long is alive, as far as one can tell without
@@ -182,9 +211,13 @@ class AliasPool(ABC):
         """For how many seconds the server is asked."""
         return self.settings.ping_timeout
 
-    def _connect_timeout(self) -> int:
-        """The connect timeout in seconds, where the user sets none."""
-        return CONNECT_TIMEOUT
+    def _connect_timeout(self, longest: int, left: int = 1) -> int:
+        """The connect timeout in seconds, for one of so many attempts that are left."""
+        return longest
+
+    def _is_time_over(self) -> bool:
+        """Whether the present request has no time left for another attempt."""
+        return False
 
     def _opened(self, session: Session, record: ConnectionPoolEntry) -> None:
         forks.note_open(session, record)

@@ -15,7 +15,6 @@ from mysqlpool.session.session import Session
 
 from .access import Access
 from .alias_pool import AliasPool
-from .opening import CONNECT_TIMEOUT
 
 __all__ = ["FairAliasPool"]
 
@@ -64,11 +63,14 @@ class FairAliasPool(AliasPool):
         own = self.settings.ping_timeout
         return own if remaining is None else min(own, remaining)
 
-    def _connect_timeout(self) -> int:
+    def _connect_timeout(self, longest: int, left: int = 1) -> int:
         remaining = self.pool.remaining()
         if remaining is None:
-            return CONNECT_TIMEOUT
-        return max(1, min(CONNECT_TIMEOUT, math.ceil(remaining)))
+            return longest
+        return max(1, min(longest, math.ceil(remaining / left)))
+
+    def _is_time_over(self) -> bool:
+        return self.pool.remaining() == 0
 
 
 def _is_in_settings(alias: str) -> bool:

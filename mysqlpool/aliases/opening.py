@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from mysqlpool.conf.servers import DEFAULT_PORT
 from mysqlpool.events.log import log_event
 from mysqlpool.session.session import Session
 
@@ -25,6 +26,10 @@ def open_session(alias: str, params: Mapping[str, Any]) -> Session:
     Raises ``MySQLdb.Error`` as mysqlclient does.
     """
     session = Session(**params)
+    session.server = params.get("unix_socket") or (
+        params.get("host") or "localhost",
+        params.get("port") or DEFAULT_PORT,
+    )
     forks.note_open(session)
     log_event(logger, logging.DEBUG, "session_opened", alias, session=session.thread_id())
     return session

@@ -181,6 +181,8 @@ RULES: Mapping[str, Rule] = {
         "or None",
         lambda value: value is None or callable(value) or _is_text(value),
     ),
+    "hosts": Rule('"first" or "random"', _one_of("first", "random")),
+    "host_retry": _SECONDS,
     "ping_after": _SECONDS,
     "ping_timeout": _POSITIVE_SECONDS,
 }
@@ -190,6 +192,8 @@ SESSION_DEFAULTS: Mapping[str, Any] = {
     "lease": "transaction",
     "reset": "dirty",
     "connect_args": None,
+    "hosts": "first",
+    "host_retry": 30.0,
     "ping_after": 30.0,
     "ping_timeout": 1.0,
 }

@@ -32,6 +32,7 @@ from sqlalchemy.pool import NullPool, Pool
 
 from .misplaced import refuse_misplaced
 from .rules import RULES, SESSION_DEFAULTS, did_you_mean, refuse, refuse_key, shown
+from .servers import parse_servers
 
 __all__ = ["DEFAULT_POOL_CLASS", "PoolSettings", "parse_pool_settings"]
 
@@ -68,9 +69,10 @@ class PoolSettings:
     """How the pool of one alias is made, and how its sessions are kept.
 
     ``arguments`` is a read-only mapping of keyword arguments for ``pool_class``. ``pooled`` is
-    False where each lease opens a session of its own. ``ping_after`` and ``ping_timeout`` are
-    seconds. ``connect_args`` is given the connection parameters before each connect, and returns
-    them. No parameter is in here, so a repr tells no password.
+    False where each lease opens a session of its own. ``hosts`` is the order in which several
+    servers are tried. ``host_retry``, ``ping_after`` and ``ping_timeout`` are seconds.
+    ``connect_args`` is given the connection parameters before each connect, and returns them. No
+    parameter is in here, so a repr tells no password.
     """
 
     alias: str
@@ -80,6 +82,8 @@ class PoolSettings:
     lease: str
     reset: str
     connect_args: Callable[[dict[str, Any]], Mapping[str, Any]] | None
+    hosts: str
+    host_retry: float
     ping_after: float
     ping_timeout: float
 
@@ -94,6 +98,7 @@ def parse_pool_settings(alias: str, settings_dict: Mapping[str, Any]) -> PoolSet
     place = f"DATABASES[{alias!r}]"
     own = _own_options(f"{place}['OPTIONS']['pool']", settings_dict)
     pool_class, values = _merge(f"{place}['OPTIONS']['pool']", own)
+    parse_servers(place, settings_dict)
     refuse_misplaced(place, settings_dict, {"class", *RULES, *_keywords(pool_class)})
     pooled = not issubclass(pool_class, NullPool)
     values["lease"] = values["lease"] or _default_lease(values)

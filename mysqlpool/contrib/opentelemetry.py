@@ -151,6 +151,9 @@ def _place(wrapper: Any) -> dict[str, Any]:
         "server.address": options.get("unix_socket") or options.get("host") or settings["HOST"],
     }
     port = options.get("port") or settings["PORT"]
+    if isinstance(found["server.address"], (list, tuple)) or "," in found["server.address"]:
+        server = getattr(wrapper.connection, "server", "")  # Of several it is the session's.
+        found["server.address"], port = (server, 0) if isinstance(server, str) else server
     if port and found["server.address"] and not found["server.address"].startswith("/"):
         found["server.port"] = int(port)
     return {key: value for key, value in found.items() if value}

@@ -106,6 +106,7 @@ class Session(Connection):
         "multiplexed",
         "opened",
         "recording",
+        "server",
         "settings",
         "settled",
         "single_use",
@@ -143,6 +144,9 @@ class Session(Connection):
     identity: Any
     """With which parameters it was opened, less the secret; and ``settings``, from which ones."""
 
+    server: tuple[str, int] | str
+    """Where it was opened: a host and a port, or the path of a Unix socket."""
+
     begun: bool
     """Whether a statement began a transaction that has not ended yet."""
 
@@ -167,7 +171,7 @@ class Session(Connection):
         self.failure = None
         self.opened = self._failed = 0.0
         self.settings: Any = None
-        self.alias = ""
+        self.alias = self.server = ""
         self.settled = self.has_baseline = self.multiplexed = self.single_use = self.begun = False
         self.carried = ()
         self.turn = self.cursors = 0
@@ -771,12 +775,6 @@ class Session(Connection):
     def shares_failure(self, other: "Session") -> bool:
         """Whether another session would fail as this one did: an older one on the same server."""
         return other.server == self.server and other.opened <= self._failed
-
-    @property
-    def server(self) -> tuple[Any, ...]:
-        """Where it is connected to: a socket's path, or a host and a port."""
-        options = self._options
-        return tuple(options.get(name) for name in ("unix_socket", "host", "port"))
 
     def _note_failed_commit(self, error: MySQLdb.Error) -> None:
         self.note_failure(error)

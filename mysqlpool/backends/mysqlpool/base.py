@@ -25,8 +25,10 @@ from django.utils.functional import cached_property
 from mysqlpool.aliases import registry
 from mysqlpool.aliases.access import Access, Identity, resolved
 from mysqlpool.aliases.alias_pool import AliasPool
+from mysqlpool.aliases.hosts import Hosts, at, connect_to_one, servers_of
 from mysqlpool.aliases.kinds import make_pool
-from mysqlpool.aliases.opening import close_session, open_session
+from mysqlpool.aliases.opening import CONNECT_TIMEOUT, close_session, open_session
+from mysqlpool.conf.servers import Server, one_server, parse_servers, written
 from mysqlpool.conf.settings import parse_pool_settings
 from mysqlpool.pool import Lease
 from mysqlpool.session.driver_state import copied
@@ -95,7 +97,10 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         if not self._knows_settings():
             self._note_settings()
         if self._params is None:
-            params: dict[str, Any] = super().get_connection_params()
+            with self._without_servers() as servers:
+                params: dict[str, Any] = super().get_connection_params()
+            if servers:
+                params["host"] = written(servers)
             params.pop("pool", None)
             # mysqlclient would turn autocommit off and Django on again: two round trips.
             params.setdefault("autocommit", self.settings_dict["AUTOCOMMIT"])
@@ -103,6 +108,22 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         # At each call, as Django does: an engine may have put another one here since.
         self.isolation_level = self._isolation_level
         return dict(self._params)
+
+    @contextmanager
+    def _without_servers(self) -> Iterator[tuple[Server, ...]]:
+        """In this block Django finds no server where ``HOST`` lists several, which are given."""
+        settings = self.settings_dict
+        servers = parse_servers(f"DATABASES[{self.alias!r}]", settings)
+        if servers is None:
+            yield ()
+            return
+        is_one = len(servers) == 1
+        shown = one_server(settings, "") if is_one else {**settings, "HOST": "", "PORT": ""}
+        try:
+            self.settings_dict = _Shown(shown, settings)
+            yield () if is_one else servers
+        finally:
+            self.settings_dict = settings
 
     def _knows_settings(self) -> bool:
         return bool(self._settings == _settings_of(self.settings_dict))
@@ -116,7 +137,8 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
 
     def present_settings(self) -> tuple[Any, ...]:
         """What this wrapper would connect with now. Its pool asks, from any thread."""
-        settings: tuple[Any, ...] = _settings_of(self.settings_dict)
+        settings_dict = self.settings_dict
+        settings: tuple[Any, ...] = _settings_of(getattr(settings_dict, "original", settings_dict))
         return settings
 
     # Leasing
@@ -252,8 +274,7 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         """
         hide(conn_params)
         if self.alias == NO_DB_ALIAS:
-            connect_args = parse_pool_settings(self.alias, self.settings_dict).connect_args
-            return open_session(self.alias, resolved(self.alias, conn_params, connect_args))
+            return self._open_without_database(conn_params)
         lease = self.tenure.lease
         if lease is None:
             self._access, self._given = self._access_for(conn_params), conn_params
@@ -264,6 +285,20 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
             self.tenure.hold(lease)
             lease.session.begin_set_up(self._new_parameters)
         return lease.session
+
+    def _open_without_database(self, params: dict[str, Any]) -> Session:
+        """Of several servers it is the first that answers: where test databases are made."""
+        alias = self.alias
+        connect_args = parse_pool_settings(alias, self.settings_dict).connect_args
+        servers = servers_of(params)
+        if not servers:
+            return open_session(alias, resolved(alias, params, connect_args))
+
+        def connect(server: Server, left: int) -> Session:
+            bounded = {"connect_timeout": CONNECT_TIMEOUT, **at(params, server)}
+            return open_session(alias, resolved(alias, bounded, connect_args))
+
+        return connect_to_one(alias, Hosts("first", 0), servers, connect)
 
     def _access_for(self, params: dict[str, Any]) -> Access:
         """How sessions with these parameters are opened: the settings', or an engine's own."""
@@ -291,7 +326,9 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
     def _new_parameters(self) -> Mapping[str, Any]:
         """With which a session for this wrapper would be connected now."""
         assert self._access is not None
-        return self._pool().parameters(self._access)
+        lease = self.tenure.lease
+        server = lease.session.server if lease is not None else None
+        return self._pool().parameters(self._access, server)
 
     def _take_lease(self, access: Access | None) -> Lease:
         assert access is not None
@@ -343,7 +380,9 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
             return super().mysql_server_data
         # An engine is not asked for its parameters once more, where there is a session that knows.
         params = self.get_connection_params() if lease is None else lease.session.identity.params
-        where = tuple(str(params.get(name)) for name in _SERVER)
+        where: tuple[object, ...] = tuple(str(params.get(name)) for name in _SERVER)
+        if lease is not None and servers_of(params):
+            where = (*where, lease.session.server)
         known = self._pool().server_data
         data = known.get(where)
         if data is None:
@@ -507,6 +546,14 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         self._left = self._known_to = None
         self.in_atomic_block = self.needs_rollback = self.closed_in_transaction = False
         self.savepoint_ids, self.atomic_blocks, self.run_on_commit = [], [], []
+
+
+class _Shown(dict[str, Any]):
+    """Settings as Django's method is to find them; whoever else looks wants the ``original``."""
+
+    def __init__(self, shown: Mapping[str, Any], original: Mapping[str, Any]) -> None:
+        super().__init__(shown)
+        self.original = original
 
 
 # Of the parameters, those on which the answers of Django's probe depend.

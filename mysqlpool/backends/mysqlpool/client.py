@@ -9,6 +9,7 @@ from django.db import DEFAULT_DB_ALIAS
 from django.db.backends.mysql import client as mysql
 
 from mysqlpool.aliases.access import resolved
+from mysqlpool.conf.servers import one_server
 from mysqlpool.conf.settings import parse_pool_settings
 
 __all__ = ["DatabaseClient", "with_password"]
@@ -25,8 +26,9 @@ _NAMES = {
 
 def with_password(settings_dict: dict[str, Any]) -> dict[str, Any]:
     """The settings of an alias as they are for a connect now: a callable password is called, and
-    ``connect_args`` are asked.
+    ``connect_args`` are asked. Of several servers it is the first.
     """
+    settings_dict = one_server(settings_dict, f"DATABASES[{DEFAULT_DB_ALIAS!r}]")
     connect_args = parse_pool_settings(DEFAULT_DB_ALIAS, settings_dict).connect_args
     if connect_args is None and not callable(settings_dict["PASSWORD"]):
         return settings_dict

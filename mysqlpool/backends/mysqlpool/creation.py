@@ -16,6 +16,11 @@ __all__ = ["DatabaseCreation"]
 class DatabaseCreation(mysql.DatabaseCreation):
     """Django's, which closes the alias's pool before it drops a test database."""
 
+    def test_db_signature(self) -> tuple[Any, ...]:
+        """Django's, which it looks up in a dict: a list of servers could not be."""
+        signature: tuple[Any, ...] = super().test_db_signature()
+        return tuple(tuple(part) if isinstance(part, list) else part for part in signature)
+
     def _destroy_test_db(self, test_database_name: str, verbosity: int) -> Any:
         # MySQL drops a database though sessions use it.  They would then find its
         # tables gone, or those of the next one of this name.

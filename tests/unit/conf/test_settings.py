@@ -207,6 +207,8 @@ BAD_VALUES: dict[str, tuple[Any, ...]] = {
     "logging_name": ("", 3, None),
     "reset_on_return": (None, False, "commit", 1),
     "reset": ("never", "changed", None, True, []),
+    "hosts": ("last", "", None, True, ["first"]),
+    "host_retry": (-1, None, "30", float("nan")),
     "ping_after": (-1, None, "30", float("nan")),
     "ping_timeout": (0, -1, None, "1"),
 }
@@ -253,7 +255,9 @@ def test_a_typo_is_answered_with_the_nearest_known_key(settings: Settings) -> No
     )
     settings.MYSQLPOOL_ARGUMENTS = {}
     assert refusal({"pingafter": 1}).endswith("did you mean 'ping_after'?")
-    assert "known are: connect_args, echo, lease, logging_name, max_overflow" in refusal({"zzz": 1})
+    assert "known are: connect_args, echo, host_retry, hosts, lease, logging_name" in refusal(
+        {"zzz": 1}
+    )
     assert refusal({"class": "QuePool"}).endswith("not 'QuePool': did you mean 'QueuePool'?")
 
 

@@ -13,6 +13,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from mysqlpool import register_url_scheme
+from mysqlpool.conf.servers import parse_servers
 from mysqlpool.conf.settings import parse_pool_settings
 from tests.helpers import ROOT
 
@@ -58,6 +59,12 @@ def test_the_engine_beside_a_mysql_url_needs_no_registering(read: Reader) -> Non
     found = read(f"mysql://{ADDRESS}", engine=OURS)
     assert found["ENGINE"] == OURS
     assert parse_pool_settings("default", found).pooled
+
+
+@both
+def test_several_servers_may_stand_in_a_url(read: Reader) -> None:
+    found = read("mysql://shop:secret@db1,db2:3307/shop", engine=OURS)
+    assert parse_servers("here", found) == (("db1", 3307), ("db2", 3307))
 
 
 def test_a_certificate_is_understood_as_in_a_mysql_url(registered: None) -> None:

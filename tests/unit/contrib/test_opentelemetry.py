@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from mysqlpool.backends.mysqlpool import observers
 from mysqlpool.contrib import opentelemetry
-from mysqlpool.contrib.opentelemetry import _summary, _text
+from mysqlpool.contrib.opentelemetry import _place, _summary, _text
 from tests.helpers import ROOT
 
 
@@ -139,3 +140,23 @@ def test_a_list_of_execute_wrappers_is_told_once_and_left_as_it_was() -> None:
         observers.observe(None)
     observers.adjust(others)
     assert others == [print]
+
+
+@pytest.mark.parametrize("host", [["db1", "db2:3307"], "db1,db2:3307"])
+@pytest.mark.parametrize(
+    ("server", "address"),
+    [
+        (("db2", 3307), {"server.address": "db2", "server.port": 3307}),
+        ("/run/s", {"server.address": "/run/s"}),
+    ],
+)
+def test_of_several_servers_the_place_is_the_sessions(
+    host: Any, server: Any, address: dict[str, Any]
+) -> None:
+    identity = SimpleNamespace(params={"host": "db1:3306,db2:3307"})
+    session = SimpleNamespace(server=server, identity=identity, get_server_info=lambda: "8.4.0")
+    settings = {"HOST": host, "PORT": "3306", "NAME": "shop", "OPTIONS": {}}
+    found = _place(SimpleNamespace(settings_dict=settings, connection=session))
+    assert found == {"db.system.name": "mysql", "db.namespace": "shop", **address}
+    unconnected = _place(SimpleNamespace(settings_dict=settings, connection=None))
+    assert unconnected == {"db.system.name": "mysql", "db.namespace": "shop"}
