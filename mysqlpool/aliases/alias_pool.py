@@ -130,6 +130,7 @@ class AliasPool(ABC):
     def _open(self) -> Session:
         access: Access = self._asking.access
         session = self._connect(access)
+        session.tune(self.settings.tcp_keepalive, self.settings.tcp_user_timeout)
         session.alias = self.alias
         session.identity, session.settings = access.identity, access.settings
         session.multiplexed = self.settings.lease == "transaction"

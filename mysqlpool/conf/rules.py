@@ -183,6 +183,11 @@ RULES: Mapping[str, Rule] = {
     ),
     "hosts": Rule('"first" or "random"', _one_of("first", "random")),
     "host_retry": _SECONDS,
+    "tcp_keepalive": _BOOL,
+    "tcp_user_timeout": Rule(
+        f"{_POSITIVE_SECONDS.text}, or None for the system's own",
+        lambda value: value is None or _is_positive_seconds(value),
+    ),
     "ping_after": _SECONDS,
     "ping_timeout": _POSITIVE_SECONDS,
 }
@@ -194,6 +199,8 @@ SESSION_DEFAULTS: Mapping[str, Any] = {
     "connect_args": None,
     "hosts": "first",
     "host_retry": 30.0,
+    "tcp_keepalive": True,
+    "tcp_user_timeout": 30.0,
     "ping_after": 30.0,
     "ping_timeout": 1.0,
 }

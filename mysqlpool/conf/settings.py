@@ -70,9 +70,9 @@ class PoolSettings:
 
     ``arguments`` is a read-only mapping of keyword arguments for ``pool_class``. ``pooled`` is
     False where each lease opens a session of its own. ``hosts`` is the order in which several
-    servers are tried. ``host_retry``, ``ping_after`` and ``ping_timeout`` are seconds.
-    ``connect_args`` is given the connection parameters before each connect, and returns them. No
-    parameter is in here, so a repr tells no password.
+    servers are tried. ``host_retry``, ``tcp_user_timeout``, ``ping_after`` and ``ping_timeout`` are
+    seconds. ``connect_args`` is given the connection parameters before each connect, and returns
+    them. No parameter is in here, so a repr tells no password.
     """
 
     alias: str
@@ -84,6 +84,8 @@ class PoolSettings:
     connect_args: Callable[[dict[str, Any]], Mapping[str, Any]] | None
     hosts: str
     host_retry: float
+    tcp_keepalive: bool
+    tcp_user_timeout: float | None
     ping_after: float
     ping_timeout: float
 

@@ -94,6 +94,7 @@ class Session(Connection):
         "_suspect",
         "_tell",
         "_touched",
+        "_tuning",
         "alias",
         "begun",
         "broken",
@@ -183,6 +184,7 @@ class Session(Connection):
         self._classifier = _ORDINARY
         self._baseline: list[bytes] = []  # what Django sent
         self._options = public(kwargs)
+        self._tuning: tuple[bool, float | None] | None = None
         started = monotonic()
         super().__init__(*args, **kwargs)
         self.dirty, self._first, self._touched = None, True, False
@@ -413,6 +415,13 @@ class Session(Connection):
         self._tell = sockets.way_to_tell(self._fd)
         self._socket = self._tell(self._fd)
         self._poll = sockets.watch(self._fd)
+        if self._tuning is not None:
+            sockets.tune(self._fd, *self._tuning)
+
+    def tune(self, keepalive: bool, user_timeout: float | None) -> None:
+        """Set the socket's options, now and whenever it is connected anew: see `sockets.tune`."""
+        self._tuning = keepalive, user_timeout
+        sockets.tune(self._fd, keepalive, user_timeout)
 
     def _say_again(self, *texts: bytes) -> None:
         for sql in texts:

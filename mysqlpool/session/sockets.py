@@ -7,12 +7,17 @@ never by the system's name. ``select.select`` works everywhere, and so does a du
 ``socket.dup``.
 """
 
+import contextlib
 import os
 import select
 import socket
 from collections.abc import Callable
 from stat import S_ISSOCK
 from typing import Any, Protocol
+
+# Seconds without a byte before the system asks whether the other end is there, and between two such
+# questions. The system's own are two hours and more, which no firewall waits for.
+KEEPALIVE_IDLE, KEEPALIVE_INTERVAL = 60, 10
 
 _READABLE: int = getattr(select, "POLLIN", 0)  # there wherever poll() is
 _ENDED: int = getattr(select, "POLLRDHUP", 0)  # Linux: the other side will send no more
@@ -101,6 +106,37 @@ def peek(number: int, size: int) -> bytes:
     except OSError:  # Reset, or closed on this side.
         pass
     return b""
+
+
+def tune(number: int, keepalive: bool, user_timeout: float | None) -> None:
+    """Have the system find out by itself that the other end of a TCP connection is gone.
+
+    With ``keepalive`` it asks on a connection that is silent. ``user_timeout`` is for how many
+    seconds what was sent may go without an acknowledgement, which Linux knows alone (tcp(7),
+    TCP_USER_TIMEOUT). It is the system at the other end that answers both, and not the server: so
+    neither ends a statement that takes long. A Unix socket has no need of them. Where a system
+    lacks one, the connection does without.
+    """
+    options: list[tuple[int, int | None, int]] = [
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(keepalive))
+    ]
+    if keepalive:
+        options += [
+            (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPIDLE", None), KEEPALIVE_IDLE),
+            (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPINTVL", None), KEEPALIVE_INTERVAL),
+        ]
+    if user_timeout is not None:
+        milliseconds = min(max(1, round(user_timeout * 1000)), 2**31 - 1)
+        name = getattr(socket, "TCP_USER_TIMEOUT", None)
+        options.append((socket.IPPROTO_TCP, name, milliseconds))
+    # A connection that is lost already says so to whoever uses it first.
+    with contextlib.suppress(OSError), _duplicate(number) as tuned:
+        if tuned.family not in (socket.AF_INET, socket.AF_INET6):
+            return
+        for level, option, value in options:
+            if option is not None:
+                with contextlib.suppress(OSError):
+                    tuned.setsockopt(level, option, value)
 
 
 def _duplicate(number: int) -> socket.socket:

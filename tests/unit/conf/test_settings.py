@@ -208,6 +208,8 @@ BAD_VALUES: dict[str, tuple[Any, ...]] = {
     "reset_on_return": (None, False, "commit", 1),
     "reset": ("never", "changed", None, True, []),
     "hosts": ("last", "", None, True, ["first"]),
+    "tcp_keepalive": (0, 1, None, "on", 60),
+    "tcp_user_timeout": (0, -1, "30", True, float("nan")),
     "host_retry": (-1, None, "30", float("nan")),
     "ping_after": (-1, None, "30", float("nan")),
     "ping_timeout": (0, -1, None, "1"),
