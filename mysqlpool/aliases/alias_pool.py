@@ -23,6 +23,7 @@ from mysqlpool.conf.servers import Server
 from mysqlpool.conf.settings import PoolSettings
 from mysqlpool.pool import Lease, clock
 from mysqlpool.pool.locks import under
+from mysqlpool.session.failures import Failure
 from mysqlpool.session.session import NO_ANSWER, Session
 
 from . import forks
@@ -154,10 +155,6 @@ class AliasPool(ABC):
 
         return connect_to_one(self.alias, self.hosts, servers, connect, self._is_time_over)
 
-    def turned_read_only(self, session: Session) -> None:
-        """Note that a session cannot write, so that other servers of its list are tried before."""
-        self.hosts.turned_read_only(session.server)
-
     def parameters(
         self, access: Access, server: Server | None = None, left: int = 1
     ) -> dict[str, Any]:
@@ -226,4 +223,8 @@ class AliasPool(ABC):
     def _session_closed(self, session: Session, record: ConnectionPoolEntry) -> None:
         note_closed(self.alias, session)
         if session.failure is not None and session.failure.is_of_the_server:
+            if session.failure is Failure.READ_ONLY:
+                self.hosts.turned_read_only(session.server)
+            elif session.failure is Failure.NOT_READY:
+                self.hosts.failed(session.server)
             self.retire(session.shares_failure)

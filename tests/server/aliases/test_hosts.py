@@ -18,7 +18,7 @@ from mysqlpool import auto_close_db, close_pool, release_connections, stats
 from mysqlpool.aliases import registry
 from mysqlpool.errors import PoolTimeout
 from tests.fake_driver import until
-from tests.helpers import HANG, error_of, run_threads, session_id
+from tests.helpers import HANG, error_of, identified, run_threads, session_id
 from tests.server import PrivateServer
 from tests.server.pointed import pointed
 from tests.server.private import free_port
@@ -200,13 +200,41 @@ def test_a_server_that_turned_read_only_is_left_until_it_can_be_written_again(tw
         tell(first, "SET GLOBAL read_only = 1")
         try:
             connection.ensure_connection()
-            registry.pools()["default"].turned_read_only(connection.connection)
+            registry.pools()["default"].hosts.turned_read_only(connection.connection.server)
             release_connections()
             for _ in range(3):
                 assert anew() == second.port
         finally:
             tell(first, "SET GLOBAL read_only = 0")
         assert anew() == first.port
+
+
+def test_a_write_that_finds_its_server_read_only_costs_one_error(two: Two) -> None:
+    """The next one is made on the other server, though the first still accepts connections."""
+    first, second = two
+    for server in two:
+        tell(server, f"CREATE USER IF NOT EXISTS writer@'127.0.0.1' {identified('secret')}")
+        tell(server, f"GRANT SELECT, INSERT, CREATE ON {server.name}.* TO writer@'127.0.0.1'")
+        tell(server, f"CREATE TABLE IF NOT EXISTS {server.name}.written (n INT)")
+
+    def write() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO written VALUES (1)")
+        return port_of_session()
+
+    writer = {"USER": "writer", "PASSWORD": "secret"}
+    with on([address(first), address(second)], first, pool_size=3), pointed(**writer):
+        assert write() == first.port
+        tell(first, "SET GLOBAL read_only = 1")
+        try:
+            error = error_of(write)
+            assert isinstance(error, OperationalError)
+            assert error.args[0] in (1290, 1836)
+            release_connections()
+            for _ in range(3):
+                assert write() == second.port
+        finally:
+            tell(first, "SET GLOBAL read_only = 0")
 
 
 def test_connect_args_are_given_the_one_server_of_each_attempt(two: Two) -> None:
