@@ -56,6 +56,9 @@ _OPTION_FILES = frozenset(["read_default_file", "read_default_group"])
 # Seconds between two looks at an answer of which a part has arrived.
 _BETWEEN_LOOKS = 0.001
 
+# Seconds for each statement that takes a session back to its baseline.
+_UNDOING = 5.0
+
 NO_ANSWER = "no answer in time"
 
 # Seconds, for what is asked of a new connection, where the parameters have none.
@@ -584,12 +587,24 @@ class Session(Connection):
         if self.next_result() != -1:
             self.broken = "unread results"
             return
-        if self.in_transaction:
-            self.rollback()
-        if self.get_autocommit() != self._autocommit:
-            self.autocommit(self._autocommit)
+        if self.in_transaction and not self._undo(b"rollback"):
+            return
+        differs = self.get_autocommit() != self._autocommit
+        if differs and not self._undo(b"set autocommit=%d" % self._autocommit):
+            return
         self._ended()
         self._first = True
+
+    def _undo(self, sql: bytes) -> bool:
+        """Send a statement, and wait for its answer for a limited time; False if that is over.
+
+        Whoever releases has nothing to gain by a longer wait: the session is closed then, and the
+        server goes on with the rollback by itself.
+        """
+        _mysql.connection.send_query(self, sql)
+        if self._await_answer(0, monotonic() + _UNDOING):
+            _mysql.connection.read_query_result(self)
+        return self.broken is None
 
     def readable(self) -> bool:
         """Whether the idle connection was closed by the server, or has bytes nobody asked for.

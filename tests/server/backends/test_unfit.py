@@ -192,6 +192,23 @@ def test_a_ping_ends_with_the_requests_timeout(make: Make) -> None:
         close_pool()
 
 
+def test_a_release_waits_for_no_silent_server(make: Make) -> None:
+    """Its ROLLBACK has no answer. Django's engine closes the connection, and waits for nothing."""
+    with PrivateServer() as server:
+        address = {"HOST": server.host, "PORT": str(server.port), "USER": "root", "PASSWORD": ""}
+        wrapper = make(NAME="mysql", **address)
+        wrapper.set_autocommit(False)
+        number = ask(wrapper)
+        with stopped(server):
+            started = time.monotonic()
+            wrapper.close()
+            assert time.monotonic() - started < HANG
+        assert figures().discards == {"no answer in time": 1}
+        assert ask(wrapper) != number
+        wrapper.close()
+        close_pool()
+
+
 # The application's own error
 
 
