@@ -5,7 +5,8 @@ an address where nobody answers.
 
 ``--server mysql`` takes MySQL instead of MariaDB. A test that is about one server's own words
 carries the marker ``mariadb`` or ``mysql``. On the other one it is left out, and the run's last
-lines say how many were.
+lines say how many were. So they do of the tests of faults that take longer than a second, which run
+with ``--faults``.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ EXIT_SECONDS = 60
 SERVER = pytest.StashKey[Server]()
 _RUNNING = pytest.StashKey[Any]()
 _LEFT_OUT = pytest.StashKey[int]()
+_LONG_FAULTS_LEFT_OUT = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,13 +46,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=FLAVOURS,
         help="the server to run on (default: MYSQLPOOL_SERVER, or mariadb)",
     )
+    parser.addoption(
+        "--faults", action="store_true", help="run the tests of faults that take longer, too"
+    )
+    parser.addoption(
+        "--fault-rows", metavar="FILE", help="write what was seen of the faults there, as JSON"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the server before Django reads its settings, which take it from the environment."""
     for name in FLAVOURS:
         config.addinivalue_line("markers", f"{name}: about this server's own words")
-    config.stash[_LEFT_OUT] = 0
+    config.addinivalue_line(
+        "markers", "fault(name, long=False): about this fault; it takes longer than a second"
+    )
+    config.stash[_LEFT_OUT] = config.stash[_LONG_FAULTS_LEFT_OUT] = 0
     config.pluginmanager.register(Told(config))
     if config.getoption("help") or config.getoption("version"):
         return
@@ -104,13 +115,23 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is about the other server."""
+    """Leave out what is about the other server, and what takes long and was not asked for."""
     others = FLAVOURS.keys() - {os.environ["MYSQLPOOL_SERVER"]}
     foreign = [item for item in items if any(item.get_closest_marker(name) for name in others)]
     if foreign:
         items[:] = [item for item in items if item not in foreign]
         config.stash[_LEFT_OUT] = len(foreign)
         config.hook.pytest_deselected(items=foreign)
+    long = [] if config.getoption("faults") else [item for item in items if is_long_fault(item)]
+    if long:
+        items[:] = [item for item in items if item not in long]
+        config.stash[_LONG_FAULTS_LEFT_OUT] = len(long)
+        config.hook.pytest_deselected(items=long)
+
+
+def is_long_fault(item: pytest.Item) -> bool:
+    mark = item.get_closest_marker("fault")
+    return mark is not None and bool(mark.kwargs.get("long"))
 
 
 class Told:
@@ -137,6 +158,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         others = " and ".join(sorted(FLAVOURS.keys() - {here}))
         terminalreporter.write_line(
             f"{left_out} tests are about {others} alone, and were left out: this ran on {here}"
+        )
+    if left_out := config.stash[_LONG_FAULTS_LEFT_OUT]:
+        terminalreporter.write_line(
+            f"{left_out} tests of faults that take longer were left out; tox run -e faults runs them"
         )
 
 

@@ -57,7 +57,7 @@ class Link:
         self.client = client
         self.server: socket.socket | None = None
         self.task: asyncio.Task[None] | None = None
-        self.reset = self.ends = False
+        self.reset = self.ends = self.forgotten = False
         self.answer: Answer | None = None
 
     def close(self) -> None:
@@ -147,8 +147,13 @@ class Proxy:
         """Swallow what goes in these directions (both, if none is named), for good."""
         self._muted.update(ways or Way)
 
+    def forget(self) -> None:
+        """Swallow what goes through present connections, as a firewall does that was restarted."""
+        for link in list(self._links):
+            link.forgotten = True
+
     def speak(self) -> None:
-        """Swallow nothing any more."""
+        """Swallow nothing any more, but what goes through forgotten connections."""
         self._muted.clear()
 
     def drip(self, seconds: float | None) -> None:
@@ -254,12 +259,12 @@ class Proxy:
                 elif link.answer is not None:
                     answer, link.answer = link.answer, None
                     data = await self._changed(answer, data)
-                    await self._deliver(target, data, way)
+                    await self._deliver(link, target, data, way)
                     if answer.close:
                         link.reset = answer.reset
                         return
                     continue
-                await self._deliver(target, data, way)
+                await self._deliver(link, target, data, way)
 
     async def _read(self, source: socket.socket, way: Way) -> bytes:
         reading = self._loop.sock_recv(source, CHUNK)
@@ -283,9 +288,9 @@ class Proxy:
             await asyncio.sleep(0.002)
         return data[: answer.keep] + answer.instead
 
-    async def _deliver(self, target: socket.socket, data: bytes, way: Way) -> None:
+    async def _deliver(self, link: Link, target: socket.socket, data: bytes, way: Way) -> None:
         await self._flowing[way].wait()
-        if way in self._muted:
+        if link.forgotten or way in self._muted:
             return
         if self._drip is None:
             await self._loop.sock_sendall(target, data)

@@ -129,6 +129,16 @@ def test_a_muted_request_never_arrives(proxy: Proxy, server: Any) -> None:
         assert server.heard == []
 
 
+def test_a_forgotten_connection_is_mute_and_a_new_one_is_not(proxy: Proxy) -> None:
+    with connected(proxy) as client:
+        assert told(client) == b"hello\n"
+        proxy.forget()
+        client.sendall(b"lost\n")
+        assert_silent(client)
+        with connected(proxy) as other:
+            assert told(other) == b"hello\n"
+
+
 def test_a_drip_comes_byte_by_byte(proxy: Proxy) -> None:
     with connected(proxy) as client:
         assert told(client) == b"hello\n"
