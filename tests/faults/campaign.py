@@ -6,6 +6,7 @@ which proves that its limit held and that no slot was lost. What was seen goes i
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ __all__ = ["DATABASE", "OURS", "STOCK", "Fault", "Row", "ask", "until", "write",
 
 OURS, STOCK = "faults", "faults_stock"
 DATABASE = "faults"
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,10 @@ class Fault:
         """Make both aliases: on this server, by that address (a proxy's) if one is given."""
         self.server = server
         address = address or server
+        # A pool that is opened again goes on counting; one of another name begins.
+        name = f"{OURS} {next(_numbers)}"
         ours = {"pool_size": 2, "timeout": 5, "lease": self.lease, **(pool or {})}
+        ours["logging_name"] = name
         self.size = ours["pool_size"] + ours.get("max_overflow", 0)
         values = {
             **connections.settings["default"],
@@ -175,10 +180,14 @@ class Fault:
         figures = stats()[OURS]
         assert figures.in_use == figures.waiting == 0
         assert figures.in_use + figures.idle <= self.size
-        self.lost = sum(figures.discards.values())
+        self.lost = sum(self.discards().values())
         with Observer(self.server) as observer:
             connections[STOCK].close()
             observer.until(lambda: len(observer.sessions(DATABASE)) <= self.size)
+
+    def discards(self) -> dict[str, int]:
+        """The sessions that were closed since this test began, by reason."""
+        return dict(stats()[OURS].discards)
 
     def row(self) -> dict[str, Any]:
         seen = ", ".join(self.seen)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from django.db import connections, transaction
 
-from mysqlpool import stats
 from tests.faults.campaign import OURS, STOCK, Fault, ask, until, write, written
 from tests.faults.proxy import Answer, Proxy
 from tests.helpers import in_thread, rows_of
@@ -36,7 +35,7 @@ def test_a_commit_whose_answer_is_lost_is_there_once(
     assert fault.sees(commit) == "OperationalError 2013"
     assert written(database) == [STOCK, OURS]
     fault.recovers()
-    assert list(stats()[OURS].discards) == ["commit unknown: error 2013"]
+    assert list(fault.discards()) == ["commit unknown: error 2013"]
 
 
 @pytest.mark.fault("the answer to an INSERT in autocommit is lost")
@@ -154,7 +153,7 @@ def test_idle_sessions_on_a_mute_path_cost_one_ping(
     started = time.monotonic()
     assert fault.sees_alone(ask) == "nothing"
     assert 0.3 <= time.monotonic() - started < 1
-    assert stats()[OURS].discards == {"dead": 8}
+    assert fault.discards() == {"dead": 8}
     fault.recovers()
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from django.db import OperationalError, transaction
 
-from mysqlpool import release_connections, stats
+from mysqlpool import release_connections
 from tests.faults.campaign import OURS, STOCK, Fault, ask, until, write, written
 from tests.faults.conftest import prepare
 from tests.faults.proxy import Answer, Proxy
@@ -283,7 +283,7 @@ def test_idle_sessions_that_timed_out_are_not_handed_out(
     with Observer(victim) as observer:
         observer.until(lambda: not observer.sessions("faults"))
     assert fault.sees_alone(ask) == "nothing"
-    assert stats()[OURS].discards == {"dead": fault.size}
+    assert fault.discards() == {"dead": fault.size}
     fault.recovers()
 
 
