@@ -38,17 +38,18 @@ def merged(rows: Iterable[dict[str, Any]]) -> list[Sequence[str]]:
     for row in rows:
         groups.setdefault((row["fault"], row["server"], row["seen"]), []).append(row)
     names = {"mariadb": "MariaDB", "mysql": "MySQL"}
-    return sorted(
-        [
+    lines: list[Sequence[str]] = [
+        (
             fault,
             names[server],
             " and ".join(sorted({row["lease"] for row in group})),
             seen or "nothing",
             span([row["lost"] for row in group]),
             milliseconds([row["recovery"] for row in group]),
-        ]
+        )
         for (fault, server, seen), group in groups.items()
-    )
+    ]
+    return sorted(lines)
 
 
 def span(numbers: Sequence[int]) -> str:

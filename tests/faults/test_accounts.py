@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.db import connections, transaction
@@ -18,11 +19,11 @@ from tests.server.private import PrivateServer
 
 any_lease = pytest.mark.parametrize("lease", ["transaction"])
 USER = "ordinary@'127.0.0.1'"
-ACCOUNT = {"USER": "ordinary", "PASSWORD": "secret"}
+ACCOUNT: dict[str, Any] = {"USER": "ordinary", "PASSWORD": "secret"}
 
 
 @pytest.fixture
-def account(database: Server, observer: Observer) -> Iterator[dict[str, str]]:
+def account(database: Server, observer: Observer) -> Iterator[dict[str, Any]]:
     """One that the server makes no exception for."""
     observer.query(f"CREATE USER {USER} {identified('secret')}")
     observer.query(f"GRANT ALL ON {DATABASE}.* TO {USER}")
@@ -46,7 +47,7 @@ def tasks(number: int, held: threading.Event | None = None) -> None:
 
 @pytest.mark.fault("MAX_USER_CONNECTIONS of the account below the pool's size")
 def test_below_the_accounts_limit_everybody_is_served_in_turn(
-    fault: Fault, database: Server, account: dict[str, str], observer: Observer
+    fault: Fault, database: Server, account: dict[str, Any], observer: Observer
 ) -> None:
     observer.query(f"ALTER USER {USER} WITH MAX_USER_CONNECTIONS 3")
     fault.aim(database, pool={"pool_size": 10, "timeout": 20}, **account)
@@ -78,7 +79,7 @@ def test_below_the_servers_limit_everybody_is_served_in_turn(fault: Fault) -> No
 
 @pytest.mark.fault("read_only is switched on")
 def test_a_server_that_became_read_only_costs_each_session_one_error_at_most(
-    fault: Fault, database: Server, account: dict[str, str], observer: Observer
+    fault: Fault, database: Server, account: dict[str, Any], observer: Observer
 ) -> None:
     fault.aim(database, pool={"pool_size": 4}, **account)
     fault.conserves()
@@ -95,7 +96,7 @@ def test_a_server_that_became_read_only_costs_each_session_one_error_at_most(
 @any_lease
 @pytest.mark.fault("the password is changed, first on the server and then in the settings")
 def test_a_changed_password_is_djangos_error_until_the_settings_have_it(
-    fault: Fault, database: Server, account: dict[str, str], observer: Observer
+    fault: Fault, database: Server, account: dict[str, Any], observer: Observer
 ) -> None:
     fault.aim(database, pool={"pool_size": 1}, **account)
     ask(OURS)
@@ -115,7 +116,7 @@ def test_a_changed_password_is_djangos_error_until_the_settings_have_it(
 @any_lease
 @pytest.mark.fault("the account is locked")
 def test_a_locked_account_is_djangos_error_until_it_is_unlocked(
-    fault: Fault, database: Server, account: dict[str, str], observer: Observer
+    fault: Fault, database: Server, account: dict[str, Any], observer: Observer
 ) -> None:
     fault.aim(database, **account)
     observer.query(f"ALTER USER {USER} ACCOUNT LOCK")
@@ -127,7 +128,7 @@ def test_a_locked_account_is_djangos_error_until_it_is_unlocked(
 @any_lease
 @pytest.mark.fault("the password expires")
 def test_an_expired_password_is_djangos_error_until_it_is_renewed(
-    fault: Fault, database: Server, account: dict[str, str], observer: Observer
+    fault: Fault, database: Server, account: dict[str, Any], observer: Observer
 ) -> None:
     fault.aim(database, **account)
     observer.query(f"ALTER USER {USER} PASSWORD EXPIRE")
@@ -164,7 +165,7 @@ def test_a_dropped_database_is_djangos_error_until_it_is_back(
 @any_lease
 @pytest.mark.fault("the privileges are taken away")
 def test_an_account_without_privileges_is_djangos_error(
-    fault: Fault, database: Server, account: dict[str, str], observer: Observer
+    fault: Fault, database: Server, account: dict[str, Any], observer: Observer
 ) -> None:
     fault.aim(database, **account)
     observer.query(f"REVOKE ALL ON {DATABASE}.* FROM {USER}")

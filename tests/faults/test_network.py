@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from django.db import connections, transaction
+from django.db.backends.signals import connection_created
 
+from mysqlpool import release_connections
 from tests.faults.campaign import OURS, STOCK, Fault, ask, until, write, written
 from tests.faults.proxy import Answer, Proxy
-from tests.helpers import in_thread, rows_of
+from tests.helpers import HANG, in_thread, rows_of
 from tests.server import Server
 
 any_lease = pytest.mark.parametrize("lease", ["transaction"])
@@ -193,6 +195,59 @@ def test_a_release_on_a_mute_path_ends(
     assert done.value == "nothing"
     fault.recovers()
     assert written(database) == []
+
+
+@any_lease
+@pytest.mark.xfail(
+    reason="SET NAMES, which the driver says while it connects, has no limit of time: connect_timeout"
+    " ends with the handshake, and read_timeout is not set"
+)
+@pytest.mark.fault("the path goes mute between the greeting and the first statement", long=True)
+def test_a_session_that_is_mute_from_its_first_statement_costs_the_timeout(
+    fault: Fault, database: Server, proxy: Proxy
+) -> None:
+    """Python's driver says SET NAMES and autocommit before it returns from connecting."""
+    fault.aim(database, proxy, pool={"timeout": 1})
+    answer = proxy.answer(Answer(b"\x03SET "), hold=True)
+    with in_thread(lambda: fault.sees_alone(ask)) as done:
+        try:
+            assert answer.came.wait(HANG)
+            until(lambda: done.value is not None, 1 + 2)
+        finally:
+            answer.go.set()
+    assert done.value is not None
+    fault.recovers()
+
+
+@any_lease
+@pytest.mark.fault(
+    "a path went mute, and the session that is idle there is of another set-up", long=True
+)
+def test_a_session_that_is_to_be_renewed_on_a_mute_path_costs_the_timeout(
+    fault: Fault, database: Server, proxy: Proxy
+) -> None:
+    fault.aim(database, proxy, pool={"pool_size": 1, "timeout": 1})
+    first = True
+
+    def receiver(connection: Any, **kwargs: Any) -> None:
+        if first:
+            with connection.cursor() as cursor:
+                cursor.execute("SET time_zone = '+01:00'")
+
+    connection_created.connect(receiver)
+    try:
+        ask(OURS)
+        release_connections(OURS)
+        proxy.forget()
+        first = False  # Who says nothing needs the session as new.
+        with in_thread(lambda: fault.sees_alone(ask)) as done:
+            try:
+                until(lambda: done.value is not None, 1 + 2)
+            finally:
+                proxy.cut()
+    finally:
+        connection_created.disconnect(receiver)
+    fault.recovers()
 
 
 @pytest.mark.fault("a dripping path")

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.db import OperationalError, transaction
@@ -259,7 +260,7 @@ def test_no_session_stays_with_a_demoted_server(fault: Fault, victim: PrivateSer
                 with Observer(server) as one:
                     one.query(f"CREATE USER ordinary@'127.0.0.1' {identified('secret')}")
                     one.query("GRANT ALL ON faults.* TO ordinary@'127.0.0.1'")
-            account = {"USER": "ordinary", "PASSWORD": "secret"}
+            account: dict[str, Any] = {"USER": "ordinary", "PASSWORD": "secret"}
             fault.aim(victim, proxy, pool={"pool_size": 3}, **account)
             fault.conserves()
             observer.query("SET GLOBAL read_only = ON")

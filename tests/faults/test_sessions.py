@@ -80,12 +80,14 @@ def test_a_session_killed_in_a_result_is_djangos_error(
     fault.aim(database)
 
     def read(alias: str) -> None:
-        number = ask(alias)
         with transaction.atomic(using=alias):
             number = ask(alias)
-            with in_thread(
-                lambda: observer.until(lambda: is_busy(observer)) or observer.kill(number)
-            ):
+
+            def kill() -> None:
+                observer.until(lambda: is_busy(observer))
+                observer.kill(number)
+
+            with in_thread(kill):
                 ask(alias, f"SELECT {endless()}")
 
     assert fault.sees(read) in KILLED
