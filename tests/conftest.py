@@ -161,7 +161,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         )
     if left_out := config.stash[_LONG_FAULTS_LEFT_OUT]:
         terminalreporter.write_line(
-            f"{left_out} tests of faults that take longer were left out; tox run -e faults runs them"
+            f"{left_out} tests of faults that take longer were left out; "
+            "tox run -e faults runs them"
         )
 
 

@@ -21,24 +21,24 @@ took once the fault was over, in milliseconds; where a test ran several times, t
 
 """
 
-COLUMNS = ["Fault", "Server", "Lease", "The application sees", "Lost", "Back after"]
+COLUMNS = ("Fault", "Server", "Lease", "The application sees", "Lost", "Back after")
 
 
 def rst(rows: Iterable[dict[str, Any]]) -> str:
     """The whole file: a line for each fault and server, and two where the lease mode matters."""
     lines = [".. list-table::", "   :header-rows: 1", ""]
-    for row in [COLUMNS, *merged(rows)]:
+    for row in (COLUMNS, *merged(rows)):
         lines += [f"   {'*' if n == 0 else ' '} - {cell}" for n, cell in enumerate(row)]
     return HEAD + "\n".join(lines) + "\n"
 
 
-def merged(rows: Iterable[dict[str, Any]]) -> list[Sequence[str]]:
+def merged(rows: Iterable[dict[str, Any]]) -> list[tuple[str, ...]]:
     """Rows of the same fault, server and sight are one."""
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["fault"], row["server"], row["seen"]), []).append(row)
     names = {"mariadb": "MariaDB", "mysql": "MySQL"}
-    lines: list[Sequence[str]] = [
+    lines: list[tuple[str, ...]] = [
         (
             fault,
             names[server],
