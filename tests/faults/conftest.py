@@ -19,7 +19,7 @@ from tests.server.private import PrivateServer
 __all__ = ["flavour", "observer", "server"]
 
 _ROWS = pytest.StashKey[list[dict[str, Any]]]()
-_PASSED = pytest.StashKey[bool]()
+_OUTCOME = pytest.StashKey[str]()
 
 TABLE = "CREATE TABLE {}.written (id INT AUTO_INCREMENT PRIMARY KEY, text VARCHAR(100))"
 
@@ -33,15 +33,22 @@ def lease(request: pytest.FixtureRequest) -> str:
 def fault(
     request: pytest.FixtureRequest, lease: str, flavour: str, django_db_blocker: Any
 ) -> Iterator[Fault]:
-    """The fault that the test's marker names. What it saw is kept if the test passes."""
+    """The fault that the test's marker names.
+
+    What it saw is kept if the test passes, and why it fails if that is expected.
+    """
     fault = Fault(request.node.get_closest_marker("fault").args[0], flavour, lease)
     with django_db_blocker.unblock():
         try:
             yield fault
         finally:
             fault.forget()
-    if request.node.stash.get(_PASSED, False):
-        request.config.stash.setdefault(_ROWS, []).append(fault.row())
+    outcome = request.node.stash.get(_OUTCOME, "")
+    rows = request.config.stash.setdefault(_ROWS, [])
+    if outcome == "passed":
+        rows.append(fault.row())
+    elif outcome:
+        rows.append({**fault.row(), "seen": f"not as promised: {outcome}", "recovery": None})
 
 
 @pytest.fixture
@@ -86,7 +93,8 @@ def proxy(database: Server) -> Iterator[Proxy]:
 def pytest_runtest_makereport(item: pytest.Item) -> Any:
     report = yield
     if report.when == "call":
-        item.stash[_PASSED] = report.passed
+        why = getattr(report, "wasxfail", "")
+        item.stash[_OUTCOME] = "passed" if report.passed else why
     return report
 
 

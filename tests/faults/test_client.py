@@ -118,6 +118,27 @@ def test_the_interpreter_exits_at_once_and_without_a_traceback(
     fault.recovers()
 
 
+@pytest.mark.fault("the interpreter exits while the server is frozen", long=True)
+def test_the_interpreter_exits_at_once_from_a_frozen_server(
+    fault: Fault, victim: Any, lease: str
+) -> None:
+    fault.aim(victim)
+    with program(victim, lease, EXIT + "sys.stdin.readline()\n") as process:
+        assert line(process) == "end"
+        os.kill(victim.pid, signal.SIGSTOP)
+        try:
+            started = time.monotonic()
+            _, errors = process.communicate("\n", timeout=HANG)
+            assert time.monotonic() - started < 2
+        finally:
+            os.kill(victim.pid, signal.SIGCONT)
+        assert (process.returncode, errors) == (0, "")
+    with Observer(victim) as observer:
+        observer.until(lambda: not observer.sessions(DATABASE))
+    fault.note("nothing")
+    fault.recovers()
+
+
 QUERY = """
 try:
     with transaction.atomic():
