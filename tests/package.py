@@ -28,7 +28,7 @@ NO_SOURCE = shutil.ignore_patterns(
     *(".git", ".venv", ".tox", ".servers", ".*_cache", ".hypothesis", "__pycache__"),
     *("*.egg-info", "build", "dist", "*.py[cod]", "*.log", "*.lock"),
 )
-SHIPPED_FOLDERS = ("benchmarks", "example", "mysqlpool", "scripts", "tests")
+SHIPPED_FOLDERS = ("benchmarks", "docs", "example", "mysqlpool", "scripts", "tests")
 SHIPPED_FILES = ("LICENSE", "MANIFEST.in", "*.ini", "*.py", "*.rst", "*.toml")
 # These read the files beside them, and ask the server.
 QUICK_TESTS = ("tests/unit/conf", "tests/unit/test_readme.py", "tests/server/test_readme.py")
