@@ -95,6 +95,7 @@ def test_no_acknowledged_commit_is_lost_and_none_is_doubled(
     fault.aim(victim, pool={"pool_size": 4, "timeout": 20})
     acknowledged: list[str] = []
     errors: list[str] = []
+    unopened: list[str] = []
     over = threading.Event()
 
     def writer(number: int) -> None:
@@ -108,6 +109,8 @@ def test_no_acknowledged_commit_is_lost_and_none_is_doubled(
                 acknowledged.append(text)
             except OperationalError as error:
                 errors.append(f"OperationalError {error.args[0]}")
+                if " at '" in str(error):
+                    unopened.append(text)  # Lost in its handshake: no session was there yet.
                 over.wait(0.01)  # Of what fails at once there would be thousands.
             finally:
                 release_connections(OURS)
@@ -135,7 +138,7 @@ def test_no_acknowledged_commit_is_lost_and_none_is_doubled(
     for error in sorted(set(errors)):
         fault.note(error)
     # An error a session at most, for each time. While nobody listens, requests fail at once.
-    assert sum(error in LOST for error in errors) <= 5 * fault.size
+    assert sum(error in LOST for error in errors) - len(unopened) <= 5 * fault.size
     fault.recovers(within=1)
 
 
