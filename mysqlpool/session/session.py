@@ -601,8 +601,9 @@ class Session(Connection):
         Whoever releases has nothing to gain by a longer wait: the session is closed then, and the
         server goes on with the rollback by itself.
         """
+        limit = min(_UNDOING, self._options.get("read_timeout") or _UNDOING)
         _mysql.connection.send_query(self, sql)
-        if self._await_answer(0, monotonic() + _UNDOING):
+        if self._await_answer(0, monotonic() + limit):
             _mysql.connection.read_query_result(self)
         return self.broken is None
 
