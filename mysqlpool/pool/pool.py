@@ -97,6 +97,10 @@ class FairQueuePool(Pool):
     `recreate`, as ``Engine.dispose()`` makes one, has a limit of its own.
     """
 
+    # It blocks threads: SQLAlchemy refuses it for an asyncio engine, as it refuses QueuePool.
+    _is_asyncio = False
+
+    # None is keyword-only: create_engine() would not find it (sqlalchemy.util.get_cls_kwargs).
     def __init__(
         self,
         creator: Callable[..., Any],
@@ -104,7 +108,6 @@ class FairQueuePool(Pool):
         max_overflow: int = 0,
         timeout: float | None = 30.0,
         use_lifo: bool = True,
-        *,
         max_idle: float | None = 600.0,
         min_idle: int = 0,
         max_waiting: int = 0,
