@@ -108,6 +108,12 @@ class ForeignAliasPool(AliasPool):
     def pin(self, lease: Lease, reason: str) -> None:
         """SQLAlchemy's own pools keep no statistics that could tell of it."""
 
+    def share(self, lease: Lease) -> None:
+        """SQLAlchemy's own pools take no lease back because its thread has ended."""
+
+    def unshare(self, lease: Lease, is_own: bool) -> None:
+        """As `share`."""
+
     def alarm(self) -> None:
         """SQLAlchemy's own finalizers bring back what was lost."""
 

@@ -17,6 +17,7 @@ from . import caretaker, clock
 from .lease import Lease
 from .record import Record
 from .slots import Closing, Slots
+from .threads import Threads
 from .upkeep import Upkeep
 
 __all__ = ["Ending"]
@@ -30,9 +31,12 @@ class Ending:
     It is what a `Lease` and a `Record` know of their pool.
     """
 
-    def __init__(self, pool: Pool, slots: Slots, upkeep: Upkeep, alias: str) -> None:
+    def __init__(
+        self, pool: Pool, slots: Slots, threads: Threads, upkeep: Upkeep, alias: str
+    ) -> None:
         self.pool = pool
         self._slots = slots
+        self._threads = threads
         self._upkeep = upkeep
         self.alias = alias
 
@@ -121,6 +125,17 @@ class Ending:
         """Note why a lease cannot be ended before the release."""
         if lease.record is not None:
             self._slots.pin(lease.record, lease.serial, reason)
+
+    def share(self, lease: Lease) -> None:
+        """Have a lease outlast its holder's thread."""
+        if lease.record is not None:
+            self._slots.share(lease.record, lease.serial)
+
+    def unshare(self, lease: Lease, is_own: bool) -> None:
+        """End that. From now on it is this thread's, if ``is_own``."""
+        if lease.record is not None:
+            holder = self._threads.present() if is_own else None
+            self._slots.unshare(lease.record, lease.serial, holder)
 
     def alarm(self) -> None:
         """A handle is gone whose lease had not ended."""

@@ -23,6 +23,10 @@ class Grantor(Protocol):
 
     def pin(self, lease: Lease, reason: str) -> None: ...
 
+    def share(self, lease: Lease) -> None: ...
+
+    def unshare(self, lease: Lease, is_own: bool) -> None: ...
+
     def alarm(self) -> None: ...
 
 
@@ -31,8 +35,9 @@ class Lease:
 
     Only the first of these ends the lease. Whatever comes later does nothing, from whichever
     thread. It also does nothing once the pool has taken the session back because the holder's
-    thread had ended. A handle may be dropped without either. Then the pool finds that out and
-    discards the session, because nobody knows what state it was left in.
+    thread had ended, which it does unless the lease is shared. A handle may be dropped without
+    either. Then the pool finds that out and discards the session, because nobody knows what state
+    it was left in.
 
     ``record`` is None before the lease is granted and after it ended. ``session`` is the DBAPI
     connection, and ``proxy`` SQLAlchemy's around it, where its listeners want one.
@@ -50,6 +55,14 @@ class Lease:
     def pin(self, reason: str) -> None:
         """Note why this lease stays with its holder until the release. Counted once a lease."""
         self.grantor.pin(self, reason)
+
+    def share(self) -> None:
+        """Have the lease outlast its holder's thread, because other threads use it, too."""
+        self.grantor.share(self)
+
+    def unshare(self, is_own: bool) -> None:
+        """End that. From now on the lease is this thread's, if ``is_own``, or else its holder's."""
+        self.grantor.unshare(self, is_own)
 
     def give_back(self) -> None:
         """Put the session back. The caller has reset it: nothing is sent.

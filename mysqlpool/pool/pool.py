@@ -148,11 +148,12 @@ class FairQueuePool(Pool):
         alias = kw.get("logging_name") or f"{id(self):x}"
         self.slots = Slots(limits, use_lifo, lambda: Record(self._ending))
         upkeep = Upkeep(self.slots, alias)
-        self._ending = Ending(self, self.slots, upkeep, alias)
+        threads = Threads(self.slots.alarm)
+        self._ending = Ending(self, self.slots, threads, upkeep, alias)
         self._terms = Terms(
             alias=alias,
             slots=self.slots,
-            threads=Threads(self.slots.alarm),
+            threads=threads,
             ending=self._ending,
             upkeep=upkeep,
             timeout=math.inf if timeout is None else timeout,
@@ -202,9 +203,9 @@ class FairQueuePool(Pool):
             proxy: Any = self.connect()
         finally:
             thread.identity = before
-        lease, record = Lease(self._ending), proxy._connection_record
+        lease = Lease(self._ending)
         lease.proxy, lease.session = proxy, proxy.dbapi_connection
-        lease.record, lease.serial = record, record.serial
+        self.slots.entrust(proxy._connection_record, lease)
         return lease
 
     def _do_get(self) -> ConnectionPoolEntry:

@@ -63,6 +63,7 @@ class Record(_ConnectionRecord):
         "pinned",  # the serial of a lease that had to stay with its holder, and why
         "returning",  # SQLAlchemy checks it in just now, and its listeners may use the session
         "serial",  # of its present or last lease
+        "shared",  # the serial of a lease whose wrapper several threads share
         "since",  # when that lease began
         "state",
         "where",  # and where in the application
@@ -78,7 +79,7 @@ class Record(_ConnectionRecord):
         self.claim: weakref.ref[Any] | None = None
         self.generation = -1
         self.identity: Any = None
-        self.serial = self.leaked = 0
+        self.serial = self.leaked = self.shared = 0
         self.expires = math.inf
         self.since = self.idle_since = 0.0
         self.condemned: str | None = None
@@ -94,6 +95,18 @@ class Record(_ConnectionRecord):
         """Have the session closed when it comes back. The first reason counts."""
         self.condemned = self.condemned or reason
         self.expires = -math.inf
+
+    def is_bound(self) -> bool:
+        """Whether its lease ends with the thread that took it. The caller holds the lock.
+
+        What SQLAlchemy made a proxy for may travel between threads, unless a `Lease` has the proxy.
+        """
+        if self.returning or self.shared == self.serial:
+            return False
+        if self.fairy_ref is None:
+            return True
+        claimant: Any = self.claim() if self.claim is not None else None
+        return claimant is not None and claimant.proxy is not None
 
     def is_lost(self) -> bool:
         """Whether whoever the slot is out for is gone. The caller holds the lock.

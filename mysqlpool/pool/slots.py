@@ -50,7 +50,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from mysqlpool.errors import PoolError
 
-from .lease import Request
+from .lease import Lease, Request
 from .locks import under
 from .record import CLOSING, GONE, IDLE, LEASED, Record
 from .refusals import Refusals
@@ -246,6 +246,36 @@ class Slots:
                 del self.idle[self.end]
             else:
                 self.idle.remove(record)
+
+    def entrust(self, record: Record, lease: Lease) -> None:
+        """Make this the handle of a record's present lease, instead of one that made way for
+        SQLAlchemy's proxy.
+        """
+        under(self.lock, self._entrust, record, lease)
+
+    def _entrust(self, record: Record, lease: Lease) -> None:
+        lease.record, lease.serial = record, record.serial
+        record.claim = weakref.ref(lease)
+
+    def share(self, record: Record, serial: int) -> None:
+        """Have a lease outlast its holder's thread."""
+        under(self.lock, self._share, record, serial)
+
+    def _share(self, record: Record, serial: int) -> None:
+        if record.serial == serial:
+            record.shared = serial
+
+    def unshare(self, record: Record, serial: int, holder: KnownThread | None) -> None:
+        """End that. The lease is ``holder``'s from now on, if there is one."""
+        under(self.lock, self._unshare, record, serial, holder)
+
+    def _unshare(self, record: Record, serial: int, holder: KnownThread | None) -> None:
+        if record.serial != serial:
+            return
+        record.shared = 0
+        record.holder = holder or record.holder
+        if record.holder.ended:  # Nobody else tells of that any more.
+            self.alarm()
 
     def enqueue(self, request: Request) -> None:
         if len(self.waiters) >= self.limits.waiting:

@@ -178,7 +178,7 @@ class Upkeep:
                 if record.is_lost():  # Whoever was about to close it was interrupted.
                     found.closings.append(slots.condemn(record, "interrupted"))
                 continue
-            ended = record.holder.ended
+            ended = record.holder.ended and record.is_bound()
             if ended and not record.holder.is_gone():
                 self._comes(now + LAST_BREATH)
             elif ended or record.is_lost():

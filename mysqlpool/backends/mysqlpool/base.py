@@ -471,6 +471,17 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         count: int = self._thread_sharing_count  # type: ignore[attr-defined]
         return count > 0
 
+    def inc_thread_sharing(self) -> None:
+        """Django's. The lease of a wrapper that is shared outlasts the thread that took it."""
+        super().inc_thread_sharing()
+        self.tenure.share()
+
+    def dec_thread_sharing(self) -> None:
+        """Django's. After the last one the lease ends again with its thread."""
+        super().dec_thread_sharing()
+        if not self.allow_thread_sharing:
+            self.tenure.unshare()
+
     def _commit(self) -> None:
         observer, end = observers.present, super()._commit  # type: ignore[misc]
         if observer is None or self.connection is None:

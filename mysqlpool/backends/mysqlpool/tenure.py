@@ -72,6 +72,8 @@ class Tenure:
         self.lease = lease
         self.standing = LEASED
         self.wrapper.connection = lease.session
+        if self.wrapper._thread_sharing_count:
+            lease.share()
 
     def end(self) -> None:
         """End the lease: the session goes back, or is discarded if it cannot be restored."""
@@ -98,6 +100,16 @@ class Tenure:
             lease.session.end_turn()
             lease.discard(reason)
 
+    def share(self) -> None:
+        """Other threads use the wrapper, too: its lease outlasts the thread that took it."""
+        if (lease := self.lease) is not None:
+            lease.share()
+
+    def unshare(self) -> None:
+        """The wrapper is its own thread's again, and so is its lease."""
+        if (lease := self.lease) is not None:
+            lease.unshare(self.wrapper._thread_ident == threading.get_ident())
+
     def forget(self) -> None:
         """In a forked child: the lease and its session are the parent's."""
         if self.lease is not None:
@@ -123,6 +135,8 @@ class TransactionTenure(Tenure):
         self.standing = LEASED
         session = self.wrapper.connection = lease.session
         session.tenure = self._reference  # Its cursors are counted.
+        if self.wrapper._thread_sharing_count:
+            lease.share()
 
     def cursor_closed(self) -> None:
         """One of the present lease's cursors is closed."""
