@@ -15,7 +15,7 @@ from mysqlpool.events.log import log_event
 
 from . import caretaker, clock
 from .lease import Lease
-from .record import Record
+from .record import LEASED, Record
 from .slots import Closing, Slots
 from .threads import Threads
 from .upkeep import Upkeep
@@ -23,6 +23,14 @@ from .upkeep import Upkeep
 __all__ = ["Ending"]
 
 logger = logging.getLogger("mysqlpool.pool")
+
+# What SQLAlchemy's log of a pool says of a session that is closed for a reason which QueuePool has,
+# too. QueuePool finds it at the next checkout, and connects anew at once.
+RECYCLED = {
+    "expired": "Connection %r exceeded timeout; recycling",
+    "pool invalidated": "Connection %r invalidated due to pool invalidation; recycling",
+    "invalidated": "Connection %r invalidated due to local soft invalidation; recycling",
+}
 
 
 class Ending:
@@ -58,6 +66,8 @@ class Ending:
             lease.proxy.close()
         else:
             dispatch: Any = self.pool.dispatch
+            if lease.echo and record.serial == lease.serial and record.state is LEASED:
+                self.pool.logger.debug("Connection %r being returned to pool", lease.session)
             if dispatch.reset or dispatch.checkin:
                 self._announce(record, lease.serial)
             self.put(record, lease.serial)
@@ -192,6 +202,8 @@ class Ending:
             if invalidate:
                 record.invalidate()
             else:
+                if reason in RECYCLED:
+                    self.pool.logger.info(RECYCLED[reason], record.dbapi_connection)
                 record.close()
                 self.note_discard(reason)
         finally:

@@ -40,10 +40,11 @@ class Lease:
     it was left in.
 
     ``record`` is None before the lease is granted and after it ended. ``session`` is the DBAPI
-    connection, and ``proxy`` SQLAlchemy's around it, where its listeners want one.
+    connection, and ``proxy`` SQLAlchemy's around it, where its listeners want one. ``echo`` is
+    whether SQLAlchemy's log of the pool tells of this lease.
     """
 
-    __slots__ = ("__weakref__", "grantor", "proxy", "record", "serial", "session")
+    __slots__ = ("__weakref__", "echo", "grantor", "proxy", "record", "serial", "session")
 
     def __init__(self, grantor: Grantor) -> None:
         self.grantor = grantor
@@ -51,6 +52,7 @@ class Lease:
         self.serial = 0
         self.session: Any = None
         self.proxy: PoolProxiedConnection | None = None
+        self.echo = False
 
     def pin(self, reason: str) -> None:
         """Note why this lease stays with its holder until the release. Counted once a lease."""

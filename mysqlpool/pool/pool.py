@@ -16,6 +16,7 @@ import random
 import re
 from collections.abc import Callable
 from functools import partial
+from logging import DEBUG, Logger
 from typing import Any
 
 from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection
@@ -97,6 +98,9 @@ class FairQueuePool(Pool):
     `recreate`, as ``Engine.dispose()`` makes one, has a limit of its own.
     """
 
+    # The name of the logger, below the one that SQLAlchemy documents for pools.
+    _sqla_logger_namespace = "sqlalchemy.pool.FairQueuePool"
+
     # It blocks threads: SQLAlchemy refuses it for an asyncio engine, as it refuses QueuePool.
     _is_asyncio = False
 
@@ -163,6 +167,7 @@ class FairQueuePool(Pool):
         )
         # SQLAlchemy's own recycling goes by the wall clock.
         super().__init__(creator, recycle=-1, **kw)
+        self._levels = _levels_of(self.logger)
         # Made now, as two threads that connect first at once may both make them, and one of them
         # would fail (seen with SQLAlchemy 2.0.0).
         dispatch: Any = self.dispatch
@@ -194,6 +199,12 @@ class FairQueuePool(Pool):
             return self._lease_by_proxy(identity)
         lease = Lease(self._ending)
         lease.session = Acquisition(self._terms, lease, prefer, identity).run().dbapi_connection
+        try:
+            lease.echo = self._levels[DEBUG]
+        except KeyError:
+            lease.echo = self._should_log_debug()
+        if lease.echo:
+            self.logger.debug("Connection %r checked out from pool", lease.session)
         return lease
 
     def _lease_by_proxy(self, identity: Any) -> Lease:
@@ -284,7 +295,7 @@ class FairQueuePool(Pool):
         """
         record = getattr(connection, "_connection_record", None)
         if record is None or record.generation == self.slots.generation:
-            self.slots.renew()
+            self.slots.renew(disposed=False)
         if _checkin and getattr(connection, "is_valid", False):
             connection.invalidate(exception)
 
@@ -293,7 +304,7 @@ class FairQueuePool(Pool):
 
         All of them count until they are closed, so the limit holds meanwhile.
         """
-        self.slots.renew()
+        self.slots.renew(disposed=True)
         self._ending.tidy(clock.monotonic())
         self.logger.info("Pool disposed. %s", self.status())
 
@@ -348,3 +359,15 @@ def _is_passing(
 ) -> bool:
     """Whether a failed connect is to be tried again while the request's timeout lasts."""
     return classify(error) == "full" or (wait_for_server and cannot_connect(error))
+
+
+def _levels_of(logger: Any) -> dict[int, bool]:
+    """Whether a logger is enabled for a level, where somebody has asked since a level changed.
+
+    ``Logger.isEnabledFor`` answers from this dict, too. To call it at each lease would cost 2 % of
+    that.
+    """
+    if isinstance(logger, Logger):
+        levels: dict[int, bool] = getattr(logger, "_cache", {})
+        return levels
+    return {DEBUG: logger.isEnabledFor(DEBUG)}  # SQLAlchemy's for ``echo``: its level is fixed.

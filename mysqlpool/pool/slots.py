@@ -131,6 +131,7 @@ class Slots:
         self.out: dict[Record, None] = {}  # the oldest lease first
         self.waiters: deque[Request] = deque()  # the longest waiting first
         self.generation = 0  # grows when all sessions opened so far are to go
+        self.disposed = 0  # the generation that began when the pool was last disposed of
         self.serial = 0  # the number of leases granted, also of those that came to nothing
         self.tally = Tally()
         self.refusals = Refusals()
@@ -415,7 +416,9 @@ class Slots:
         """Why a record's session cannot be leased again, as far as can be told from here."""
         if now >= record.expires:
             return record.condemned or "expired"
-        return "disposed" if record.generation != self.generation else None
+        if record.generation == self.generation:
+            return None
+        return "disposed" if record.generation < self.disposed else "pool invalidated"
 
     def claim(self, record: Record, serial: int, reason: str) -> Closing | None:
         """End a lease whose session is to be closed; None if it had ended, or is put off."""
@@ -454,12 +457,14 @@ class Slots:
         record.state = GONE
         self.out.pop(record, None)
 
-    def renew(self) -> None:
+    def renew(self, *, disposed: bool) -> None:
         """Have all sessions opened so far closed. The idle ones go at the next tidying."""
-        under(self.lock, self._renew)
+        under(self.lock, self._renew, disposed)
 
-    def _renew(self) -> None:
+    def _renew(self, disposed: bool) -> None:
         self.generation += 1
+        if disposed:
+            self.disposed = self.generation
         self.untidy = True
 
     def retire(self, is_gone: Callable[[Any], bool]) -> None:
