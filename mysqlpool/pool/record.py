@@ -86,6 +86,16 @@ class Record(_ConnectionRecord):
         self.returning = False
         self.pinned: tuple[int, str | None] = (0, None)
 
+    @property
+    def own_info(self) -> dict[Any, Any] | None:
+        """SQLAlchemy's ``record_info``, which outlasts the session; None if nobody asked for it."""
+        info: dict[Any, Any] | None = self.__dict__.get("record_info")
+        return info
+
+    @own_info.setter
+    def own_info(self, info: dict[Any, Any]) -> None:
+        self.__dict__["record_info"] = info  # It is a memoized property there.
+
     def renew(self, generation: int, expires: float, identity: Any) -> None:
         """Note that a session of this generation is opened."""
         self.generation, self.expires, self.condemned = generation, expires, None

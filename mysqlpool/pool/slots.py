@@ -65,6 +65,9 @@ T = TypeVar("T")
 
 SINCE = attrgetter("since")
 
+# For these reasons QueuePool closes an entry of the pool, and not only its session.
+ENTRY_ENDS = frozenset(["disposed", "overflow"])
+
 # A lease whose end was put off: its record, its serial, and why to discard it (None: put it back).
 Returned = tuple[Record, int, str | None]
 
@@ -135,6 +138,7 @@ class Slots:
         self.serial = 0  # the number of leases granted, also of those that came to nothing
         self.tally = Tally()
         self.refusals = Refusals()
+        self.left: deque[dict[Any, Any]] = deque()  # what SQLAlchemy's users left in free slots
         self.returning: deque[Returned] = deque()
         self.untidy = False
         self.collected = -math.inf  # when a request last asked the garbage collector
@@ -226,8 +230,16 @@ class Slots:
         identity, and is closed for it.
         """
         if self.has_room(now):
-            return self.make()
+            return self.vacant()
         return next((record for record in self.idle if record.state is IDLE), None)
+
+    def vacant(self) -> Record:
+        """A record for a free slot, with what SQLAlchemy's users left in one. Locked."""
+        record = self.make()
+        if self.left:
+            record.own_info = self.left[self.end]
+            del self.left[self.end]
+        return record
 
     def lend(self, record: Record, request: Request, now: float) -> None:
         """Lease a record that is idle, or gone, or was returned just now. Locked."""
@@ -453,9 +465,15 @@ class Slots:
         self.serve(now)
 
     def drop(self, record: Record) -> None:
-        """Forget a record that has no session. Locked."""
+        """Forget a record that has no session. Locked.
+
+        Its ``record_info`` stays where it would in QueuePool. There cannot be more of them than
+        there are free slots, or were at once where there is no limit.
+        """
         record.state = GONE
         self.out.pop(record, None)
+        if record.own_info and record.condemned not in ENTRY_ENDS:
+            self.left.append(record.own_info)
 
     def renew(self, *, disposed: bool) -> None:
         """Have all sessions opened so far closed. The idle ones go at the next tidying."""
@@ -465,6 +483,7 @@ class Slots:
         self.generation += 1
         if disposed:
             self.disposed = self.generation
+            self.left.clear()
         self.untidy = True
 
     def retire(self, is_gone: Callable[[Any], bool]) -> None:
