@@ -520,8 +520,16 @@ class Slots:
 
     @locked
     def holds(self, thread: KnownThread) -> bool:
-        """Whether a thread has a lease already."""
-        return any(record.holder is thread for record in self.out if record.state is LEASED)
+        """Whether a thread has a lease already. A holder that has ended is looked after soon."""
+        holders = {record.holder for record in self.out if record.state is LEASED}
+        if any(holder.ended for holder in holders):
+            self.untidy = True
+        return thread in holders
+
+    def awaited(self) -> int:
+        """How many leases are waited for by threads that Python waits for at its exit. Locked."""
+        waiting = [waiter.thread for waiter in self.waiters if waiter.lease.record is None]
+        return sum(not known.thread.daemon for known in waiting)
 
     @locked
     def situation(self, now: float) -> tuple[list[Held], list[KnownThread], int, Exception | None]:

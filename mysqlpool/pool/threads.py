@@ -1,7 +1,18 @@
-"""Threads as a pool knows them: which one asks, where it is in its code, and whether it is over."""
+"""Threads as a pool knows them: which one asks, where it is in its code, and whether it is over.
+
+The main thread is over when it has left the script. Python then waits for the other threads, and
+only after that runs the functions of ``atexit``, in the main thread. These may still use its lease.
+So that is taken back only for a thread that Python waits for: as long as there is one, the main
+thread does nothing.
+
+The only mutable global here is ``_mains``, by which the pools are told that. Only the main thread
+changes it.
+"""
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401 - see _main_leaves
+import contextlib
 import threading
 import weakref
 from collections.abc import Callable
@@ -36,15 +47,18 @@ class KnownThread:
     ``deadline`` is that of the thread's present request while it connects (monotonic seconds).
     ``identity`` is that of the session which it asks for while it connects, or asks by way of
     SQLAlchemy. ``where`` is the place of its last request. ``proxied`` keeps the handle of the
-    lease that it took last by way of SQLAlchemy, which has no handle of ours.
+    lease that it took last by way of SQLAlchemy, which has no handle of ours. ``leaving`` is true
+    of the main thread once it has left the script.
     """
 
-    __slots__ = ("deadline", "ended", "ident", "identity", "proxied", "thread", "where")
+    __slots__ = (
+        *("deadline", "ended", "ident", "identity", "leaving", "proxied", "thread", "where"),
+    )
 
     def __init__(self) -> None:
         self.thread = threading.current_thread()
         self.ident = threading.get_ident()
-        self.ended = False
+        self.ended = self.leaving = False
         self.deadline: float | None = None
         self.identity: Any = None
         self.where: Where | None = None
@@ -57,8 +71,8 @@ class KnownThread:
         thread must be over. Of one that threading did not start, only ``ended`` is known.
         """
         thread = self.thread
-        if not self.ended:
-            return False
+        if self.leaving or not self.ended:
+            return self.leaving
         return isinstance(thread, threading._DummyThread) or not thread.is_alive()
 
 
@@ -69,13 +83,17 @@ class _Sentinel:
     thread. An ident is no proof of life: the next thread may get the same one.
     """
 
-    __slots__ = ("alarm", "known")
+    __slots__ = ("__weakref__", "alarm", "known")
 
     def __init__(self, known: KnownThread, alarm: weakref.WeakMethod[Callable[[], None]]) -> None:
         self.known = known
         self.alarm = alarm
 
     def __del__(self) -> None:
+        self.tell()
+
+    def tell(self) -> None:
+        """Tell the pool that the thread has ended."""
         self.known.ended = True
         alarm = self.alarm()
         if alarm is not None:
@@ -99,9 +117,33 @@ class Threads:
             return known
         except AttributeError:
             known = KnownThread()
-            self._here.sentinel = _Sentinel(known, self._alarm)
+            self._here.sentinel = sentinel = _Sentinel(known, self._alarm)
             self._here.known = known
+            if known.thread is threading.main_thread():
+                _mains.add(sentinel)
             return known
+
+
+_mains: weakref.WeakSet[_Sentinel] = weakref.WeakSet()
+
+
+def _main_leaves() -> None:
+    """The main thread has left the script, and waits for the threads that are no daemons.
+
+    It waits for the workers of concurrent.futures by a hook like this one. What is registered last
+    is called first, so that module is imported before: a worker may wait for our lease.
+    """
+    for sentinel in tuple(_mains):
+        sentinel.known.leaving = True
+        sentinel.tell()
+
+
+# Private, and there since Python 3.9. Without it a thread waits for its whole timeout then.
+_register: Callable[[Callable[[], None]], None] | None
+_register = getattr(threading, "_register_atexit", None)
+if _register is not None:
+    with contextlib.suppress(RuntimeError):  # That is happening already.
+        _register(_main_leaves)
 
 
 class _Plumbing(dict[str, bool]):

@@ -173,12 +173,15 @@ class Upkeep:
         """Take back leases whose thread has ended or whose handle is gone."""
         slots = self._slots
         ending = {record for record, _, _ in found.returned}
+        awaited = slots.awaited()
         for record in [record for record in slots.out if record not in ending]:
             if record.state is CLOSING:
                 if record.is_lost():  # Whoever was about to close it was interrupted.
                     found.closings.append(slots.condemn(record, "interrupted"))
                 continue
             ended = record.holder.ended and record.is_bound()
+            if ended and record.holder.leaving:  # It may use the session again.
+                ended, awaited = awaited > 0, awaited - 1
             if ended and not record.holder.is_gone():
                 self._comes(now + LAST_BREATH)
             elif ended or record.is_lost():
