@@ -10,10 +10,10 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import MySQLdb
-from MySQLdb import _mysql
 
 from mysqlpool.conf.servers import DEFAULT_PORT, Server, servers_in
 from mysqlpool.pool import cannot_connect, clock
@@ -25,7 +25,7 @@ from .opening import close_session
 __all__ = ["Hosts", "at", "connect_to_one", "servers_of"]
 
 # What ``SELECT @@GLOBAL.read_only`` says of a server that may be written to.
-_WRITABLE = (0, "0", b"0", "OFF", b"OFF")
+_WRITABLE = ("0", "OFF")
 
 
 def servers_of(params: Mapping[str, Any]) -> tuple[Server, ...]:
@@ -121,9 +121,7 @@ def connect_to_one(
     try:
         for left, server in zip(range(len(ordered), 0, -1), ordered, strict=True):
             try:
-                session = connect(server, left)
-                session.server = server
-                read_only = hosts.was_read_only(server) and _is_read_only(session)
+                session, read_only = _tried(alias, hosts, server, partial(connect, server, left))
             except MySQLdb.Error as error:
                 if not cannot_connect(error):
                     raise
@@ -147,8 +145,15 @@ def connect_to_one(
             close_session(alias, spare)
 
 
-def _is_read_only(session: Session) -> bool:
-    """Ask the server, past what watches a holder's statements."""
-    _mysql.connection.query(session, b"SELECT @@GLOBAL.read_only")
-    [[value]] = session.store_result().fetch_row()
-    return value not in _WRITABLE
+def _tried(
+    alias: str, hosts: Hosts, server: Server, connect: Callable[[], Session]
+) -> tuple[Session, bool]:
+    """A session on this server, and whether that takes no writes, as far as is known."""
+    session = connect()
+    session.server = server
+    try:
+        read_only = hosts.was_read_only(server)
+        return session, read_only and session.ask(b"SELECT @@GLOBAL.read_only") not in _WRITABLE
+    except BaseException:
+        close_session(alias, session)
+        raise

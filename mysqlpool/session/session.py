@@ -14,7 +14,7 @@ from typing import Any
 import MySQLdb
 from MySQLdb import _mysql
 from MySQLdb.connections import Connection
-from MySQLdb.constants import CLIENT
+from MySQLdb.constants import CLIENT, CR
 
 from mysqlpool.errors import SessionStateError
 
@@ -56,7 +56,7 @@ _OPTION_FILES = frozenset(["read_default_file", "read_default_group"])
 # Seconds between two looks at an answer of which a part has arrived.
 _BETWEEN_LOOKS = 0.001
 
-# Seconds for each statement that takes a session back to its baseline.
+# Seconds for a statement of ours that takes a session back to its baseline, or asks it something.
 _UNDOING = 5.0
 
 NO_ANSWER = "no answer in time"
@@ -353,9 +353,7 @@ class Session(Connection):
         options = self._options.keys()
         if "user" not in options or options & _OPTION_FILES:
             return False
-        self._send(b"SELECT @@GLOBAL.init_connect")
-        [[at_connect]] = self.store_result().fetch_row()
-        return not at_connect
+        return not self.ask(b"SELECT @@GLOBAL.init_connect")
 
     def _change_user(self, parameters: Mapping[str, Any]) -> bool:
         """Forget all that a session can have; False where the server, or a proxy, refuses it.
@@ -565,7 +563,8 @@ class Session(Connection):
         statement runs, so it costs only whoever asks.
         """
         while frame is not None:
-            if frame.f_globals.get("__name__") in _AT_WORK:
+            names: Any = frame.f_globals  # None where the frame ends just now: Python 3.11
+            if names and names.get("__name__") in _AT_WORK:
                 owner = frame.f_locals.get("self")
                 if owner is self or getattr(owner, "connection", None) is self:
                     return False
@@ -601,11 +600,26 @@ class Session(Connection):
         Whoever releases has nothing to gain by a longer wait: the session is closed then, and the
         server goes on with the rollback by itself.
         """
+        self._send_briefly(sql)
+        return self.broken is None
+
+    def ask(self, sql: bytes) -> str:
+        """The one value that a short query of ours answers, as text; whatever converters there are.
+
+        Raises ``MySQLdb.Error`` where it fails, or has no answer in a limited time.
+        """
+        self._send_briefly(sql)
+        if self.broken is not None:
+            raise MySQLdb.OperationalError(CR.SERVER_LOST, self.broken)
+        [[value]] = self.store_result().fetch_row()
+        return value.decode() if isinstance(value, bytes) else str(value)
+
+    def _send_briefly(self, sql: bytes) -> None:
+        """Send, and read how it is answered; the session is broken if that takes too long."""
         limit = min(_UNDOING, self._options.get("read_timeout") or _UNDOING)
         _mysql.connection.send_query(self, sql)
         if self._await_answer(0, monotonic() + limit):
             _mysql.connection.read_query_result(self)
-        return self.broken is None
 
     def readable(self) -> bool:
         """Whether the idle connection was closed by the server, or has bytes nobody asked for.
@@ -818,9 +832,7 @@ class Session(Connection):
         variable = b"tx_read_only" if self._is_mariadb else b"transaction_read_only"
         if any("transaction_read_only" in assignment.names for assignment in self.carried):
             return
-        self._send(b"SELECT @@" + variable)
-        [[is_read_only]] = self.store_result().fetch_row()
-        if is_read_only:
+        if self.ask(b"SELECT @@" + variable) in ("1", "ON"):
             self._break(MySQLdb.OperationalError(_READ_ONLY_TRANSACTION), Failure.READ_ONLY)
 
 

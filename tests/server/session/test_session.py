@@ -247,6 +247,21 @@ def test_a_server_lost_while_rows_were_read_is_not_forgotten(
             os.close(number)
 
 
+@pytest.mark.parametrize("converters", [None, {}], ids=["the driver's converters", "none"])
+def test_a_read_only_transaction_that_was_asked_for_leaves_the_session_fit(
+    connect: Connect, converters: dict[Any, Any] | None
+) -> None:
+    """Whatever an engine does with the numbers that it reads."""
+    options = {} if converters is None else {"conv": converters}
+    session = connect(database="mysql", **options)
+    session.query("START TRANSACTION READ ONLY")
+    with pytest.raises(MySQLdb.OperationalError) as caught:
+        session.query("DELETE FROM mysql.help_relation WHERE help_topic_id = 0")
+    assert caught.value.args[0] == 1792
+    assert session.restore() is None
+    assert session.failure is None
+
+
 def test_a_cursor_tells_of_a_server_lost_while_rows_were_read(
     connect: Connect, observer: Any
 ) -> None:

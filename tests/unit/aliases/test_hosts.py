@@ -7,7 +7,6 @@ from typing import Any, cast
 import MySQLdb
 import pytest
 
-from mysqlpool.aliases import hosts as module
 from mysqlpool.aliases.hosts import Hosts, at, connect_to_one, servers_of
 from mysqlpool.conf.servers import Server
 from mysqlpool.pool import clock as pool_clock
@@ -31,6 +30,7 @@ class Servers:
     def __init__(self) -> None:
         self.errors: dict[Server, int] = {}
         self.read_only: set[Server] = set()
+        self.mute: set[Server] = set()  # they let in, and do not answer
         self.asked: list[Server] = []
         self.lefts: list[int] = []
         self.closed: list[Server] = []
@@ -48,15 +48,19 @@ class FakeSession:
         self.servers = servers
         self.server = server
 
+    def ask(self, sql: bytes) -> str:
+        assert sql == b"SELECT @@GLOBAL.read_only"
+        if self.server in self.servers.mute:
+            raise MySQLdb.OperationalError(2013, "no answer in time")
+        return "1" if self.server in self.servers.read_only else "0"
+
     def close(self) -> None:
         self.servers.closed.append(self.server)
 
 
 @pytest.fixture
-def servers(monkeypatch: pytest.MonkeyPatch) -> Servers:
-    made = Servers()
-    monkeypatch.setattr(module, "_is_read_only", lambda session: session.server in made.read_only)
-    return made
+def servers() -> Servers:
+    return Servers()
 
 
 def place(hosts: Hosts, servers: Servers, **kwargs: Any) -> Server:
@@ -164,6 +168,14 @@ def test_a_server_that_was_read_only_is_asked_before_it_is_used_again(
     clock.now += 30
     assert place(hosts, servers) == A
     assert place(hosts, servers) == A
+
+
+def test_a_server_that_lets_in_and_does_not_answer_is_passed_over(servers: Servers) -> None:
+    hosts = Hosts("first", 0)
+    hosts.turned_read_only(A)
+    servers.mute = {A}
+    assert place(hosts, servers) == B
+    assert servers.closed == [A]
 
 
 def test_a_read_only_server_is_better_than_none(servers: Servers) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from mysqlpool.errors import PoolTimeout
 from mysqlpool.pool import FairQueuePool
+from mysqlpool.pool.threads import own_frame
 from tests.fake_driver import (
     FakeClock,
     FakeDriver,
@@ -131,3 +132,14 @@ def test_a_pool_that_is_made_anew_tells_idle_holders_too(driver: FakeDriver) -> 
     with pytest.raises(PoolTimeout, match="idle, nobody released it"):
         pool.lease()
     held.give_back()
+
+
+def test_a_frame_that_ends_as_it_is_looked_at_hides_no_timeout() -> None:
+    """With Python 3.11 another thread's frame may have no globals any more at that moment."""
+
+    class Ending:
+        f_globals = None
+        f_back = None
+
+    frame: Any = Ending()
+    assert own_frame(frame) is frame
