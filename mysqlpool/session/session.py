@@ -600,26 +600,26 @@ class Session(Connection):
         Whoever releases has nothing to gain by a longer wait: the session is closed then, and the
         server goes on with the rollback by itself.
         """
-        self._send_briefly(sql)
-        return self.broken is None
+        return self._send_briefly(sql)
 
     def ask(self, sql: bytes) -> str:
         """The one value that a short query of ours answers, as text; whatever converters there are.
 
         Raises ``MySQLdb.Error`` where it fails, or has no answer in a limited time.
         """
-        self._send_briefly(sql)
-        if self.broken is not None:
+        if not self._send_briefly(sql):
             raise MySQLdb.OperationalError(CR.SERVER_LOST, self.broken)
         [[value]] = self.store_result().fetch_row()
         return value.decode() if isinstance(value, bytes) else str(value)
 
-    def _send_briefly(self, sql: bytes) -> None:
-        """Send, and read how it is answered; the session is broken if that takes too long."""
+    def _send_briefly(self, sql: bytes) -> bool:
+        """Send, and read how it is answered. If that takes too long: False, and it is broken."""
         limit = min(_UNDOING, self._options.get("read_timeout") or _UNDOING)
         _mysql.connection.send_query(self, sql)
-        if self._await_answer(0, monotonic() + limit):
-            _mysql.connection.read_query_result(self)
+        if not self._await_answer(0, monotonic() + limit):
+            return False
+        _mysql.connection.read_query_result(self)
+        return True
 
     def readable(self) -> bool:
         """Whether the idle connection was closed by the server, or has bytes nobody asked for.
@@ -646,7 +646,7 @@ class Session(Connection):
             _mysql.connection.send_query(self, b"DO 0")
             if self._await_answer(before, end):
                 _mysql.connection.read_query_result(self)
-                return self.broken is None
+                return True
         except MySQLdb.Error as error:
             self._give_up(error)
         return False

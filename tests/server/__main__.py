@@ -53,8 +53,17 @@ def run(command: Sequence[str], flavour: str | None) -> int:
             process = subprocess.Popen(command, env={**os.environ, **server.environ()})
             for number in early:
                 process.send_signal(number)
-            code = process.wait()
+            code = _wait(process)
     return code if code >= 0 else 128 - code
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """Wait in portions: Python runs the handler of a signal that came just before a long wait began
+    only when that is over.
+    """
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(1)
 
 
 def main(arguments: Sequence[str]) -> int:
