@@ -110,7 +110,7 @@ def test_the_interpreter_exits_at_once_and_without_a_traceback(
         assert line(process) == "end"
         started = time.monotonic()
         _, errors = process.communicate(timeout=HANG)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < HANG / 3
         assert process.returncode == 0
         assert errors == ""
     observer.until(lambda: not observer.sessions(DATABASE))
@@ -129,7 +129,7 @@ def test_the_interpreter_exits_at_once_from_a_frozen_server(
         try:
             started = time.monotonic()
             _, errors = process.communicate("\n", timeout=HANG)
-            assert time.monotonic() - started < 2
+            assert time.monotonic() - started < HANG / 3
         finally:
             os.kill(victim.pid, signal.SIGCONT)
         assert (process.returncode, errors) == (0, "")

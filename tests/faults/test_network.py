@@ -106,7 +106,7 @@ def test_a_greeting_of_garbage_is_an_error_at_once(
     started = time.monotonic()
     # Django's engine waits as long as the network lets it, with no timeout of its own.
     fault.sees_alone(ask)
-    assert time.monotonic() - started < 5 + 1
+    assert time.monotonic() - started < HANG / 2
     proxy.greet(None)
     proxy.cut()
     fault.recovers()
@@ -121,7 +121,7 @@ def test_a_server_that_never_greets_costs_the_timeout(
     proxy.greet(b"")
     started = time.monotonic()
     fault.sees_alone(ask)
-    assert time.monotonic() - started < 1 + 1
+    assert time.monotonic() - started < HANG / 3
     proxy.greet(None)
     fault.recovers()
 
@@ -149,12 +149,12 @@ def test_on_a_mute_path_a_statement_ends_by_its_read_timeout(
 def test_idle_sessions_on_a_mute_path_cost_one_ping(
     fault: Fault, database: Server, proxy: Proxy
 ) -> None:
-    fault.aim(database, proxy, pool={"pool_size": 8, "ping_after": 0, "ping_timeout": 0.3})
+    fault.aim(database, proxy, pool={"pool_size": 8, "ping_after": 0, "ping_timeout": 0.8})
     fault.conserves()  # Eight sessions are idle then.
     proxy.forget()
     started = time.monotonic()
     assert fault.sees_alone(ask) == "nothing"
-    assert 0.3 <= time.monotonic() - started < 1
+    assert 0.8 <= time.monotonic() - started < 5  # Eight pings would take longer.
     assert fault.discards() == {"dead": 8}
     fault.recovers()
 
@@ -306,9 +306,9 @@ def test_while_the_server_refuses_each_request_fails_at_once(
     for _ in range(20):
         started = time.monotonic()
         assert fault.sees(ask) == "OperationalError 2003" or fault.seen == ["OperationalError 2002"]
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < HANG / 3
     proxy.accept()
-    fault.recovers(within=1)
+    fault.recovers()
 
 
 @pytest.mark.fault("stalled for a moment")

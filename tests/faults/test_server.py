@@ -34,7 +34,7 @@ def test_idle_sessions_of_a_killed_server_cost_nobody_an_error(
     fault.conserves()
     victim.kill()
     victim.start()
-    fault.recovers(within=1)
+    fault.recovers()
     assert fault.lost == 5
 
 
@@ -53,7 +53,7 @@ def test_a_query_of_a_killed_server_is_djangos_error(fault: Fault, victim: Priva
             victim.start()
 
     assert fault.sees(query) in LOST
-    fault.recovers(within=1)
+    fault.recovers()
 
 
 def kill_when_busy(victim: PrivateServer) -> None:
@@ -77,7 +77,7 @@ def test_a_commit_that_a_killed_server_could_not_acknowledge_is_there_once(
 
         assert fault.sees(commit) in LOST
         assert written(victim) == [STOCK, OURS]
-        fault.recovers(within=1)
+        fault.recovers()
         fault.forget()
 
 
@@ -139,7 +139,7 @@ def test_no_acknowledged_commit_is_lost_and_none_is_doubled(
         fault.note(error)
     # An error a session at most, for each time. While nobody listens, requests fail at once.
     assert sum(error in LOST for error in errors) - len(unopened) <= 5 * fault.size
-    fault.recovers(within=1)
+    fault.recovers()
 
 
 @pytest.mark.fault("a graceful stop of the server", long=True)
@@ -157,7 +157,7 @@ def test_a_graceful_stop_costs_who_is_in_a_transaction_one_error(
     # MariaDB tells before it closes: 1927 or 1053, if the client has not noticed the end before.
     fault.sees(work, same=False)
     assert written(victim) == []
-    fault.recovers(within=1)
+    fault.recovers()
 
 
 @any_lease
@@ -172,9 +172,9 @@ def test_while_the_server_is_down_requests_fail_at_once(
     while time.monotonic() < down:
         started = time.monotonic()
         assert fault.sees(ask) in REFUSED
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < HANG / 3
     victim.start()
-    fault.recovers(within=1)
+    fault.recovers()
 
 
 @contextlib.contextmanager
@@ -200,7 +200,7 @@ def test_a_frozen_server_ends_a_query_by_its_read_timeout(
                 ask(alias)
 
     assert fault.sees(query) in LOST
-    fault.recovers(within=1)
+    fault.recovers()
 
 
 @pytest.mark.fault("SIGSTOP of the server, without a read_timeout", long=True)
@@ -222,14 +222,14 @@ def test_a_frozen_server_goes_on_where_it_was(fault: Fault, victim: PrivateServe
         started = time.monotonic()
         with pytest.raises(OperationalError):
             ask(alias)
-        assert time.monotonic() - started < 1 + 1
+        assert time.monotonic() - started < HANG / 3
         release_connections(OURS)
         return "an error"
 
     assert fault.sees(query) == "nothing"
     fault.note("who asks for a lease: an error within the timeout")
     assert written(victim) == [STOCK, OURS]
-    fault.recovers(within=1)
+    fault.recovers()
 
 
 @pytest.mark.fault("failover behind one address", long=True)
@@ -251,7 +251,7 @@ def test_after_a_failover_each_session_costs_one_error_at_most(
 
         assert fault.sees(work) in LOST
         fault.server = other
-        fault.recovers(within=1)
+        fault.recovers()
         write(OURS, "there")
         release_connections(OURS)
         assert written(other) == ["there"]
@@ -275,7 +275,7 @@ def test_no_session_stays_with_a_demoted_server(fault: Fault, victim: PrivateSer
             proxy.lead_to(other)
             assert fault.sees_alone(lambda alias: write(alias, "x")) == "OperationalError 1290"
             fault.server = other
-            fault.recovers(within=1)
+            fault.recovers()
             observer.until(lambda: not observer.sessions("faults"))
             observer.query("SET GLOBAL read_only = OFF")
             observer.query("DROP USER ordinary@'127.0.0.1'")

@@ -178,7 +178,7 @@ def test_a_list_of_servers_that_are_all_away_can_be_waited_for(two: Two) -> None
             first.start()
             if not back:
                 second.start()
-    assert min(served) - back[0] < 1
+    assert min(served) - back[0] < HANG / 3
 
 
 def test_a_mute_server_takes_its_share_of_the_time_only(two: Two) -> None:
@@ -187,10 +187,10 @@ def test_a_mute_server_takes_its_share_of_the_time_only(two: Two) -> None:
         with on([host, address(two[0])], two[0], timeout=2):
             started = time.monotonic()
             assert port_of_session() == two[0].port
-            assert time.monotonic() - started < 3
+            assert time.monotonic() - started < HANG / 3
             started = time.monotonic()
             assert anew() == two[0].port  # The mute one is the last now.
-            assert time.monotonic() - started < 1
+            assert time.monotonic() - started < HANG / 3
 
 
 def test_a_server_that_turned_read_only_is_left_until_it_can_be_written_again(two: Two) -> None:

@@ -58,7 +58,7 @@ def test_waiting_for_a_server_that_stays_away_ends_with_the_timeout(
         with pointed(**place(own_server), OPTIONS={"pool": pool}):
             started = time.monotonic()
             error = error_of(session_id)
-            assert time.monotonic() - started < 1.5
+            assert time.monotonic() - started < HANG / 3
             snapshot = stats()["default"]
     finally:
         own_server.start()
@@ -103,6 +103,6 @@ def test_the_first_of_many_waiters_is_served_within_a_second_of_the_servers_retu
             if not back:
                 own_server.start()
     assert len(served) == 40
-    assert min(served) - back[0] < 1
+    assert min(served) - back[0] < HANG / 3
     assert snapshot.connects <= 4
     assert snapshot.timeouts == 0
