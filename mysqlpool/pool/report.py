@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from mysqlpool.errors import Holder
 
+from .locks import under
 from .threads import KnownThread, Where, own_frame
 
 __all__ = ["Held", "IsIdle", "describe_holders", "place"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,29 +55,55 @@ def describe_holders(
     ``is_idle(session, frame)`` is asked of each whose thread is there. Without it none is idle.
     """
     waiters = frozenset(waiting)
-    frames = _current_frames()
-    try:
-        holders = [_describe(one, frames, one.thread in waiters, is_idle) for one in held]
-    finally:
-        # This frame is in there too: the cycle would keep every thread's locals, leases among
-        # them, until the garbage collector runs.
-        frames.clear()
-    return tuple(sorted(holders, key=lambda holder: -holder.held_seconds))
+
+    def described() -> list[Holder]:
+        frames = sys._current_frames()
+        try:
+            return [_describe(one, frames, one.thread in waiters, is_idle) for one in held]
+        finally:
+            # This frame is in there too: the cycle would keep every thread's locals, leases among
+            # them, until the garbage collector runs.
+            frames.clear()
+
+    return tuple(sorted(_without_collections(described), key=lambda one: -one.held_seconds))
 
 
-def _current_frames() -> dict[int, FrameType]:
-    """``sys._current_frames()`` with the garbage collector off.
+# Only for Python 3.11: held by whoever looks at the frames of other threads.
+_looking = threading.RLock()
 
-    Before Python 3.12 a collection inside of it can deadlock with a thread that starts or ends:
-    https://github.com/python/cpython/issues/106883
+
+def _without_collections(function: Callable[[], T]) -> T:
+    """Call a function that looks at the frames of other threads.
+
+    Before Python 3.12 the garbage collector has to be off meanwhile. A frame of another thread is
+    made an object when somebody asks for it, also by ``f_back``. A collection amid that may let the
+    other thread go on, and leaves an object for a frame that is gone: it has no globals, and asking
+    for its code crashes. Seen with 3.11.7, with many threads and a tiny switch interval. It can also
+    deadlock with a thread that starts or ends: https://github.com/python/cpython/issues/106883
     """
-    if sys.version_info >= (3, 12) or not gc.isenabled():
-        return sys._current_frames()
+    if sys.version_info >= (3, 12):
+        return function()
+    return under(_looking, _call_without_collections, function)
+
+
+def _call_without_collections(function: Callable[[], T]) -> T:
+    enabled = gc.isenabled()
     gc.disable()
     try:
-        return sys._current_frames()
+        return function()
     finally:
-        gc.enable()
+        if enabled:
+            gc.enable()
+
+
+def _start_afresh() -> None:
+    """In a forked child: who had the lock is not here. The collector is as it was."""
+    global _looking
+    _looking = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_afresh)
 
 
 def _describe(

@@ -163,8 +163,6 @@ def own_frame(frame: FrameType) -> FrameType:
     try:
         while inner is not None and _is_plumbing[inner.f_globals["__name__"]]:
             inner = inner.f_back
-    # Code run by exec() with globals of its own, the application's; or another thread's frame that
-    # ends just now, and has none any more: seen with Python 3.11.
-    except (KeyError, TypeError):
+    except KeyError:  # Code run by exec() with globals of its own: the application's.
         pass
     return frame if inner is None else inner

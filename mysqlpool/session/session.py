@@ -563,8 +563,7 @@ class Session(Connection):
         statement runs, so it costs only whoever asks.
         """
         while frame is not None:
-            names: Any = frame.f_globals  # None where the frame ends just now: Python 3.11
-            if names and names.get("__name__") in _AT_WORK:
+            if frame.f_globals.get("__name__") in _AT_WORK:
                 owner = frame.f_locals.get("self")
                 if owner is self or getattr(owner, "connection", None) is self:
                     return False
