@@ -78,7 +78,7 @@ def _without_collections(function: Callable[[], T]) -> T:
     Before Python 3.12 the garbage collector has to be off meanwhile. A frame of another thread is
     made an object when somebody asks for it, also by ``f_back``. A collection amid that may let the
     other thread go on, and leaves an object for a frame that is gone: it has no globals, and asking
-    for its code crashes. Seen with 3.11.7, with many threads and a tiny switch interval. It can also
+    for its code crashes. Seen with 3.11.7: tests/unit/pool/test_stress.py. A collection can also
     deadlock with a thread that starts or ends: https://github.com/python/cpython/issues/106883
     """
     if sys.version_info >= (3, 12):

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -189,6 +191,57 @@ def test_timeouts_and_hand_offs_may_race(restless: None) -> None:
     assert outcomes["served"] == pool.figures()["leases"]
     assert driver.peak <= 2
     assert_conserved(pool, 2)
+
+
+COLLECTIONS = """
+import gc, sys, threading, time
+from mysqlpool.errors import PoolError
+from mysqlpool.pool import FairQueuePool
+from tests.fake_driver import FakeDriver
+
+
+class Cycle:
+    def __init__(self):
+        self.me = self
+
+    def __del__(self):
+        str(self)  # Other threads may go on here.
+
+
+def work():
+    while time.monotonic() < end:
+        Cycle()
+        try:
+            lease = pool.lease()
+        except PoolError:
+            continue
+        time.sleep(0.0002)
+        lease.give_back()
+
+
+gc.set_threshold(20)
+sys.setswitchinterval(1e-6)
+pool = FairQueuePool(FakeDriver().connect, pool_size=2, timeout=0.0005)
+end = time.monotonic() + %f
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("timeouts", pool.figures()["timeouts"] > 0)
+"""
+
+
+def test_timeouts_amid_collections_are_nothing_but_timeouts() -> None:
+    """Each describes the holders by the frames of their threads. In a process that may crash."""
+    done = subprocess.run(
+        [sys.executable, "-c", COLLECTIONS % STRESS_SECONDS],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=HANG + STRESS_SECONDS,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "timeouts True\n", "")
 
 
 class Alarm(Exception):
