@@ -94,8 +94,12 @@ class Fault:
         options: dict[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        """Make both aliases: on this server, by that address (a proxy's) if one is given."""
+        """Make both aliases: on this server, by that address (a proxy's) if one is given.
+
+        A proxy understands no TLS, which Oracle's client library speaks where it can.
+        """
         self.server = server
+        plain = {} if address is None else {"ssl_mode": "DISABLED"}
         address = address or server
         # A pool that is opened again goes on counting; one of another name begins.
         name = f"{OURS} {next(_numbers)}"
@@ -113,7 +117,7 @@ class Fault:
             **settings,
         }
         self.forget()
-        further = options or {}
+        further = {**plain, **(options or {})}
         connections.settings[OURS] = {**values, "OPTIONS": {**further, "pool": ours}}
         engine = "django.db.backends.mysql"
         connections.settings[STOCK] = {**values, "ENGINE": engine, "OPTIONS": further}
