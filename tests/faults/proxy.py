@@ -35,7 +35,10 @@ class Way(enum.Enum):
 
 @dataclass
 class Answer:
-    """What becomes of the server's answer to the next request that holds a text."""
+    """What becomes of the server's answer to the next request that holds a text.
+
+    Letters may be small or not: Oracle's client library says ``commit``, and MariaDB's ``COMMIT``.
+    """
 
     to: bytes
     keep: int = 0
@@ -277,7 +280,7 @@ class Proxy:
 
     def _look_for_request(self, link: Link, data: bytes) -> None:
         for answer in self._answers:
-            if answer.to in data:
+            if answer.to.upper() in data.upper():
                 self._answers.remove(answer)
                 link.answer = answer
                 return
