@@ -585,21 +585,13 @@ class Session(Connection):
         if self.next_result() != -1:
             self.broken = "unread results"
             return
-        if self.in_transaction and not self._undo(b"rollback"):
+        if self.in_transaction and not self._send_briefly(b"rollback"):
             return
         differs = self.get_autocommit() != self._autocommit
-        if differs and not self._undo(b"set autocommit=%d" % self._autocommit):
+        if differs and not self._send_briefly(b"set autocommit=%d" % self._autocommit):
             return
         self._ended()
         self._first = True
-
-    def _undo(self, sql: bytes) -> bool:
-        """Send a statement, and wait for its answer for a limited time; False if that is over.
-
-        Whoever releases has nothing to gain by a longer wait: the session is closed then, and the
-        server goes on with the rollback by itself.
-        """
-        return self._send_briefly(sql)
 
     def ask(self, sql: bytes) -> str:
         """The one value that a short query of ours answers, as text; whatever converters there are.
@@ -612,13 +604,13 @@ class Session(Connection):
         return value.decode() if isinstance(value, bytes) else str(value)
 
     def _send_briefly(self, sql: bytes) -> bool:
-        """Send, and read how it is answered. If that takes too long: False, and it is broken."""
+        """Send a statement of ours, and read how it is answered. If that takes too long: False.
+
+        Whoever releases has nothing to gain by a longer wait: the session is closed then, and the
+        server goes on with a rollback by itself.
+        """
         limit = min(_UNDOING, self._options.get("read_timeout") or _UNDOING)
-        _mysql.connection.send_query(self, sql)
-        if not self._await_answer(0, monotonic() + limit):
-            return False
-        _mysql.connection.read_query_result(self)
-        return True
+        return self._is_answered(sql, monotonic() + limit)
 
     def readable(self) -> bool:
         """Whether the idle connection was closed by the server, or has bytes nobody asked for.
@@ -642,13 +634,21 @@ class Session(Connection):
         end = monotonic() + timeout
         before = len(sockets.peek(self._fd, answers.LONGEST)) if self.readable() else 0
         try:
-            _mysql.connection.send_query(self, b"DO 0")
-            if self._await_answer(before, end):
-                _mysql.connection.read_query_result(self)
-                return True
+            return self._is_answered(b"DO 0", end, before)
         except MySQLdb.Error as error:
             self._give_up(error)
         return False
+
+    def _is_answered(self, sql: bytes, end: float, before: int = 0) -> bool:
+        """Send a statement, and read its answer if that comes in time; else the session is broken.
+
+        ``before`` bytes were there that nobody has read.
+        """
+        _mysql.connection.send_query(self, sql)
+        if not self._await_answer(before, end):
+            return False
+        _mysql.connection.read_query_result(self)
+        return True
 
     def _await_answer(self, before: int, end: float) -> bool:
         """Whether an answer can be read without waiting, at ``end`` at the latest.

@@ -81,6 +81,10 @@ class Tenure:
         self.standing, self.former, self.set_up = CLOSED, None, NO_SET_UP
         if lease is None:
             return
+        self._hand_back(lease)
+
+    def _hand_back(self, lease: Lease) -> None:
+        """Undo what the session's holder left; it goes back, or is discarded if it has to be."""
         try:
             lease.session.end_turn()
             reason = self.distrust or lease.session.restore()
@@ -176,15 +180,18 @@ class TransactionTenure(Tenure):
             return
         if session.broken:
             self._rest(session)
+            session.end_turn()
             lease.discard(session.broken)
         elif session.dirty:
             lease.pin(session.dirty)
         elif wrapper.connection is not session:  # An engine put something around it.
             lease.pin("a connection of the engine's own")
         elif wrapper.errors_occurred and not session.is_changed_in_python():
-            self._rest_after_error(lease, session)
+            self._rest(session)
+            self._hand_back(lease)  # A statement failed, and may have left anything.
         elif session.is_at_rest():
             self._rest(session)
+            session.end_turn()
             lease.give_back()
         elif session.is_changed_in_python():
             lease.pin("the driver's state")
@@ -194,20 +201,6 @@ class TransactionTenure(Tenure):
         self.lease = self.wrapper.connection = None
         # A wrapper that begins with autocommit off has to be connected anew.
         self.standing = RESTING if self.wrapper.settings_dict["AUTOCOMMIT"] else CLOSED
-        session.end_turn()
-
-    def _rest_after_error(self, lease: Lease, session: Session) -> None:
-        """Rest, where a statement failed: what that left is found and undone as at a release."""
-        self._rest(session)
-        try:
-            reason = session.restore()
-        except BaseException:
-            lease.discard("interrupted")
-            raise
-        if reason is None:
-            lease.give_back()
-        else:
-            lease.discard(reason)
 
 
 TENURES: Mapping[str, type[Tenure]] = MappingProxyType(

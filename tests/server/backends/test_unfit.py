@@ -13,6 +13,7 @@ from typing import Any
 import MySQLdb
 import pytest
 from django.db import OperationalError, connections, transaction
+from django.db.backends.signals import connection_created
 from MySQLdb.cursors import SSCursor
 
 from mysqlpool import close_pool, release_connections, stats
@@ -274,6 +275,43 @@ def test_the_wrapper_goes_on_as_before_after_that(one_session: None, observer: O
         ask(connections["default"])
     assert ran == ["kept"]
     assert ask(connections["default"], "SELECT @@autocommit") == 1
+
+
+class Listening(DatabaseWrapper):
+    """An engine that wants to hear of autocommit."""
+
+    heard: list[bool]
+
+    def _set_autocommit(self, autocommit: bool) -> None:
+        self.heard.append(autocommit)
+        super()._set_autocommit(autocommit)  # type: ignore[misc]
+
+
+def test_an_engine_that_hears_of_autocommit_hears_of_it_without_a_connection_too(
+    make: Make,
+) -> None:
+    wrapper = Listening(make().settings_dict, ALIAS)
+    wrapper.heard = []
+    wrapper.set_autocommit(True)
+    assert wrapper.heard[-1:] == [True]
+    wrapper.close()
+
+
+def test_a_receiver_is_called_with_the_next_statement_instead(make: Make) -> None:
+    wrapper, called = make(), []
+
+    def receiver(connection: Any, **_: Any) -> None:
+        called.append(connection)
+
+    connection_created.connect(receiver)
+    try:
+        wrapper.set_autocommit(True)
+        assert called == []
+        ask(wrapper)
+        assert called == [wrapper]
+    finally:
+        connection_created.disconnect(receiver)
+        wrapper.close()
 
 
 def test_a_commit_that_gets_no_answer_is_djangos_error_and_waits_for_nobody(
