@@ -666,6 +666,8 @@ class Session(Connection):
             if there is Arrived.NONSENSE:
                 self.broken = "garbage"
                 return False
+            if self._tell(self._fd) != self._socket:  # It was reset, which select() does not tell.
+                return True
             if monotonic() >= end:
                 break
             sleep(_BETWEEN_LOOKS)
