@@ -6,7 +6,7 @@ an address where nobody answers.
 ``--server mysql`` takes MySQL instead of MariaDB. A test that is about one server's own words
 carries the marker ``mariadb`` or ``mysql``. On the other one it is left out, and the run's last
 lines say how many were. So they do of the tests of faults that take longer than a second, which run
-with ``--faults``.
+with ``--faults``. Tests on a cluster run with ``--clusters NAME`` alone.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ SERVER = pytest.StashKey[Server]()
 _RUNNING = pytest.StashKey[Any]()
 _LEFT_OUT = pytest.StashKey[int]()
 _LONG_FAULTS_LEFT_OUT = pytest.StashKey[int]()
+_CLUSTERS_LEFT_OUT = pytest.StashKey[int]()
+
+CLUSTERS = ("galera", "group-replication")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,6 +55,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--fault-rows", metavar="FILE", help="write what was seen of the faults there, as JSON"
     )
+    parser.addoption("--clusters", choices=CLUSTERS, help="run the tests on such a cluster, too")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -61,7 +65,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "fault(name, long=False): about this fault; it takes longer than a second"
     )
+    config.addinivalue_line("markers", "cluster(name): on a cluster, of this name if it has one")
     config.stash[_LEFT_OUT] = config.stash[_LONG_FAULTS_LEFT_OUT] = 0
+    config.stash[_CLUSTERS_LEFT_OUT] = 0
     config.pluginmanager.register(Told(config))
     if config.getoption("help") or config.getoption("version"):
         return
@@ -127,6 +133,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in long]
         config.stash[_LONG_FAULTS_LEFT_OUT] = len(long)
         config.hook.pytest_deselected(items=long)
+    wanted = config.getoption("clusters")
+    others_clusters = [item for item in items if not is_on(wanted, item)]
+    if others_clusters:
+        items[:] = [item for item in items if item not in others_clusters]
+        config.stash[_CLUSTERS_LEFT_OUT] = len(others_clusters)
+        config.hook.pytest_deselected(items=others_clusters)
+
+
+def is_on(cluster: str | None, item: pytest.Item) -> bool:
+    """Whether it runs where this cluster was asked for; what needs none always does."""
+    mark = item.get_closest_marker("cluster")
+    return mark is None or (cluster is not None and mark.args in ((), (cluster,)))
 
 
 def is_long_fault(item: pytest.Item) -> bool:
@@ -163,6 +181,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(
             f"{left_out} tests of faults that take longer were left out; "
             "tox run -e faults runs them"
+        )
+    if left_out := config.stash[_CLUSTERS_LEFT_OUT]:
+        terminalreporter.write_line(
+            f"{left_out} tests on clusters were left out; tox run -e galera,group-replication "
+            "runs them"
         )
 
 
