@@ -23,6 +23,7 @@ from typing import Any, Self
 import MySQLdb
 
 from tests.server import ServerError, guard
+from tests.server.private import free_port
 
 __all__ = ["DATABASE", "TABLES", "Cluster", "Node", "Processes", "until"]
 
@@ -232,6 +233,7 @@ class Cluster(ABC):
 
     def __enter__(self) -> Self:
         self.processes = Processes()
+        self._ports = {0}
         try:
             self.start()
             self.wait_whole()
@@ -242,6 +244,14 @@ class Cluster(ABC):
 
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
+
+    def free_port(self) -> int:
+        """One that nobody listens on, and that this has not given out before."""
+        port = 0
+        while port in self._ports:
+            port = free_port()
+        self._ports.add(port)
+        return port
 
     @abstractmethod
     def start(self) -> None:
