@@ -66,6 +66,7 @@ class Processes:
         self._ids = _ordinary_user() if os.geteuid() == 0 else {}
         self.directory = Path(tempfile.mkdtemp(prefix="mysqlpool-"))
         self.give(self.directory)
+        self._started: list[subprocess.Popen[bytes]] = []
         script = str(Path(guard.__file__))
         self._guard = subprocess.Popen(
             [sys.executable, "-I", "-S", script, str(self._owner), str(self.directory)],
@@ -92,7 +93,7 @@ class Processes:
     ) -> subprocess.Popen[bytes]:
         """Run a program in a folder of make(), where what it writes goes to ``log``."""
         with (folder / "log").open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 cwd=folder,
                 env={**os.environ, "TMPDIR": str(folder / "tmp"), **(env or {})},
@@ -103,6 +104,8 @@ class Processes:
                 umask=0o077,
                 **self._ids,
             )
+        self._started.append(process)
+        return process
 
     def stop(self) -> None:
         """Kill the guard's process group, which is all that was started here and its children."""
@@ -110,7 +113,8 @@ class Processes:
             return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._guard.pid, signal.SIGKILL)
-        self._guard.wait()
+        for process in (self._guard, *self._started):
+            process.wait()
         guard.remove(str(self.directory))
 
 

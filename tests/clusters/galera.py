@@ -67,6 +67,7 @@ wsrep-sst-receive-address = 127.0.0.1:{snapshot_port}
 # It waits for the greeting, and for the OK packet of 7 bytes with the number 2.
 # https://mariadb.com/kb/en/connection/#handshake-response-packet
 CHECK_USER = "haproxy"
+ANSWER = 100  # Bytes of an answer that says ON or OFF, so that the first ends the check at once.
 PROXY_SETTINGS = """\
 global
     maxconn 500
@@ -76,7 +77,8 @@ defaults
     timeout client 1h
     timeout server 1h
     timeout check 500ms
-    option redispatch
+    retries 2
+    option redispatch 1
 listen galera
     bind 127.0.0.1:{port}
     option tcp-check
@@ -85,7 +87,7 @@ listen galera
     tcp-check send-binary {login}
     tcp-check expect binary 07000002
     tcp-check send-binary {question}
-    tcp-check expect string writableOFF
+    tcp-check expect min-recv {answer} string writableOFF
     default-server inter 200ms fall 2 rise 2 on-marked-down shutdown-sessions
 {servers}
 """
@@ -254,6 +256,7 @@ class Galera(Cluster):
                 port=self.proxy[1],
                 login=login().hex(),
                 question=question().hex(),
+                answer=ANSWER,
                 servers="\n".join(lines),
             )
         )
