@@ -226,5 +226,5 @@ class AliasPool(ABC):
             if session.failure is Failure.READ_ONLY:
                 self.hosts.turned_read_only(session.server)
             elif session.failure is Failure.NOT_READY:
-                self.hosts.failed(session.server)
+                self.hosts.turned_not_ready(session.server)
             self.retire(session.shares_failure)

@@ -1,6 +1,6 @@
 """Hosts: in which order the servers of one alias are tried, and which of them failed just now.
 
-A server that could not be reached, or that turned out to be read-only, is tried last for a while.
+A server that could not be reached, or that turned out to take no writes, is tried last for a while.
 After that one connect tries it in its turn, and the others go on elsewhere until that one has
 succeeded.
 """
@@ -18,14 +18,22 @@ import MySQLdb
 from mysqlpool.conf.servers import DEFAULT_PORT, Server, servers_in
 from mysqlpool.pool import cannot_connect, clock
 from mysqlpool.pool.locks import under
+from mysqlpool.session.failures import Failure
 from mysqlpool.session.session import Session
 
 from .opening import close_session
 
 __all__ = ["Hosts", "at", "connect_to_one", "servers_of"]
 
-# What ``SELECT @@GLOBAL.read_only`` says of a server that may be written to.
-_WRITABLE = ("0", "OFF")
+# What a server is asked that let us in, and once told us this; and what it says if that is over. A
+# Galera node out of its cluster lets in, and refuses what has to do with tables but these.
+_QUESTIONS = {
+    Failure.READ_ONLY: ("SELECT @@GLOBAL.read_only", ("0", "OFF")),
+    Failure.NOT_READY: (
+        "SELECT VARIABLE_VALUE FROM {}.GLOBAL_STATUS WHERE VARIABLE_NAME = 'wsrep_ready'",
+        ("ON",),
+    ),
+}
 
 
 def servers_of(params: Mapping[str, Any]) -> tuple[Server, ...]:
@@ -55,7 +63,7 @@ class Hosts:
         self._retry = retry
         self._lock = threading.RLock()
         self._failed: dict[Server, float] = {}  # when it may be tried in its turn again
-        self._read_only: set[Server] = set()  # of these, those that could be reached
+        self._told: dict[Server, Failure] = {}  # what those of these said that could be reached
 
     def ordered(self, servers: Sequence[Server]) -> list[Server]:
         """The servers in the order in which to try them now: those that failed are the last.
@@ -76,19 +84,24 @@ class Hosts:
 
     def failed(self, server: Server) -> None:
         """A connect found nobody there who accepts it."""
-        under(self._lock, self._note, server, False)
+        under(self._lock, self._note, server, None)
 
     def turned_read_only(self, server: Server) -> None:
         """A session found out that it cannot write there."""
-        under(self._lock, self._note, server, True)
+        under(self._lock, self._note, server, Failure.READ_ONLY)
 
-    def _note(self, server: Server, read_only: bool) -> None:
+    def turned_not_ready(self, server: Server) -> None:
+        """A session found out that this node is not part of its cluster."""
+        under(self._lock, self._note, server, Failure.NOT_READY)
+
+    def _note(self, server: Server, told: Failure | None) -> None:
         self._failed[server] = clock.monotonic() + self._retry
-        if read_only:
-            self._read_only.add(server)
+        if told is not None:
+            self._told[server] = told
 
-    def was_read_only(self, server: Server) -> bool:
-        return server in self._read_only
+    def told(self, server: Server) -> Failure | None:
+        """Why the server took no writes, where that is why it is tried last."""
+        return self._told.get(server)
 
     def answered(self, server: Server) -> None:
         """A connect succeeded there, and nothing speaks against the server any more."""
@@ -96,7 +109,7 @@ class Hosts:
 
     def _forget(self, server: Server) -> None:
         self._failed.pop(server, None)
-        self._read_only.discard(server)
+        self._told.pop(server, None)
 
 
 def connect_to_one(
@@ -109,9 +122,8 @@ def connect_to_one(
     """Connect to the first of several servers that accepts it.
 
     ``connect(server, left)`` is called with the number of servers that are left to try, this one
-    among them, and ``is_over()`` tells whether the time for all of them is over. A server that was
-    read-only when somebody wrote is asked whether it still is: then it is the last choice, better
-    than none.
+    among them, and ``is_over()`` tells whether the time for all of them is over. A server that took
+    no writes is asked whether that is so still: then it is the last choice, better than none.
 
     Raises the last server's ``MySQLdb.Error``, and at once any error that tells of more than a
     server which cannot be reached: others would say the same of a wrong password.
@@ -121,7 +133,7 @@ def connect_to_one(
     try:
         for left, server in zip(range(len(ordered), 0, -1), ordered, strict=True):
             try:
-                session, read_only = _tried(alias, hosts, server, partial(connect, server, left))
+                session, is_fit = _tried(alias, hosts, server, partial(connect, server, left))
             except MySQLdb.Error as error:
                 if not cannot_connect(error):
                     raise
@@ -129,10 +141,10 @@ def connect_to_one(
                 if spare is None and (left == 1 or is_over()):
                     raise
                 continue  # A spare one is better than this error.
-            if not read_only:
+            if is_fit:
                 hosts.answered(server)
                 return session
-            hosts.turned_read_only(server)
+            hosts.failed(server)
             if spare is None:
                 spare = session
             else:
@@ -148,12 +160,19 @@ def connect_to_one(
 def _tried(
     alias: str, hosts: Hosts, server: Server, connect: Callable[[], Session]
 ) -> tuple[Session, bool]:
-    """A session on this server, and whether that takes no writes, as far as is known."""
+    """A session on this server, and whether that takes writes, as far as is known."""
     session = connect()
     session.server = server
     try:
-        read_only = hosts.was_read_only(server)
-        return session, read_only and session.ask(b"SELECT @@GLOBAL.read_only") not in _WRITABLE
+        return session, _takes_writes(session, hosts.told(server))
     except BaseException:
         close_session(alias, session)
         raise
+
+
+def _takes_writes(session: Session, told: Failure | None) -> bool:
+    if told is None:
+        return True
+    question, good = _QUESTIONS[told]
+    schema = "information" if "MariaDB" in session.get_server_info() else "performance"
+    return session.ask(question.format(f"{schema}_schema").encode("ascii")) in good

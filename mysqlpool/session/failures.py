@@ -104,6 +104,8 @@ FAILURES: Mapping[int, tuple[Known, ...]] = MappingProxyType(
         4151: (Known(Failure.REFUSED, "ER_ACCOUNT_HAS_BEEN_LOCKED", _MARIADB),),
         # What is so on the whole server.
         1047: (Known(Failure.NOT_READY, "ER_UNKNOWN_COM_ERROR", text="WSREP"),),
+        # Galera's COMMIT, after which the node refuses all with 1047.
+        1180: (Known(Failure.NOT_READY, "ER_ERROR_DURING_COMMIT", text="Primary Component"),),
         1290: (
             Known(Failure.READ_ONLY, "ER_OPTION_PREVENTS_STATEMENT", text="read-only"),
             Known(Failure.READ_ONLY, "ER_OPTION_PREVENTS_STATEMENT", text="read_only"),

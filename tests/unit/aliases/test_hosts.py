@@ -30,6 +30,8 @@ class Servers:
     def __init__(self) -> None:
         self.errors: dict[Server, int] = {}
         self.read_only: set[Server] = set()
+        self.not_ready: set[Server] = set()
+        self.version = "10.11.6-MariaDB"
         self.mute: set[Server] = set()  # they let in, and do not answer
         self.asked: list[Server] = []
         self.lefts: list[int] = []
@@ -48,10 +50,17 @@ class FakeSession:
         self.servers = servers
         self.server = server
 
+    def get_server_info(self) -> str:
+        return self.servers.version
+
     def ask(self, sql: bytes) -> str:
-        assert sql == b"SELECT @@GLOBAL.read_only"
         if self.server in self.servers.mute:
             raise MySQLdb.OperationalError(2013, "no answer in time")
+        if b"wsrep_ready" in sql:
+            schema = b"information" if "MariaDB" in self.servers.version else b"performance"
+            assert schema + b"_schema.GLOBAL_STATUS" in sql
+            return "OFF" if self.server in self.servers.not_ready else "ON"
+        assert sql == b"SELECT @@GLOBAL.read_only"
         return "1" if self.server in self.servers.read_only else "0"
 
     def close(self) -> None:
@@ -168,6 +177,27 @@ def test_a_server_that_was_read_only_is_asked_before_it_is_used_again(
     clock.now += 30
     assert place(hosts, servers) == A
     assert place(hosts, servers) == A
+
+
+@pytest.mark.parametrize("version", ["10.11.6-MariaDB", "8.0.36-28.1"])
+def test_a_node_out_of_its_cluster_is_asked_before_it_is_used_again(
+    servers: Servers, clock: FakeClock, version: str
+) -> None:
+    """It lets us in all the same, so that each session there would cost an error."""
+    hosts = Hosts("first", 30)
+    servers.version, servers.not_ready = version, {A}
+    hosts.turned_not_ready(A)
+    for _ in range(2):
+        clock.now += 30
+        assert place(hosts, servers) == B
+        assert (servers.asked, servers.closed.pop()) == ([A, B], A)
+        assert place(hosts, servers) == B
+        assert servers.asked == [B]
+    servers.not_ready.clear()
+    clock.now += 30
+    assert place(hosts, servers) == A
+    servers.not_ready = {A}
+    assert place(hosts, servers) == A  # Nothing speaks against it any more, so it is not asked.
 
 
 def test_a_server_that_lets_in_and_does_not_answer_is_passed_over(servers: Servers) -> None:

@@ -84,6 +84,14 @@ def test_a_node_outside_of_its_cluster_is_told_from_an_unknown_command() -> None
     assert told(1047, "Unknown command") is None
 
 
+def test_a_commit_on_a_node_outside_of_its_cluster_is_told_from_one_that_is_too_big() -> None:
+    """Galera has one number for both; the texts are its own."""
+    wsrep = "Error while appending streaming replication fragment(provider status: {})"
+    away = wsrep.format("Not connected to Primary Component")
+    assert told(1180, away, mariadb=True) is Failure.NOT_READY
+    assert told(1180, "Maximum writeset size exceeded", mariadb=True) is None
+
+
 @pytest.mark.parametrize("number", [2002, 2003, 2005, 2012])
 def test_who_cannot_connect_has_no_session_and_a_proxy_that_says_so_does(number: int) -> None:
     assert told(number, connecting=True) is Failure.CANNOT_CONNECT
