@@ -65,8 +65,8 @@ def alias(cluster: Cluster, lease: str, reach: str) -> Iterator[None]:
     forget(ALIAS)
 
 
-LIMITS = {"connect_timeout": 2, "read_timeout": 3, "write_timeout": 3, "ssl_mode": "DISABLED"}
-"""Seconds; longer than the nodes take to see that one is away."""
+LIMITS = {"connect_timeout": 1, "read_timeout": 3, "write_timeout": 3, "ssl_mode": "DISABLED"}
+"""Seconds. To read takes longer than the nodes take to see that one is away."""
 
 
 def point(alias: str, settings: dict[str, Any]) -> None:

@@ -63,10 +63,12 @@ wsrep-sst-method = rsync
 wsrep-sst-receive-address = 127.0.0.1:{snapshot_port}
 """
 
-# The check logs in without a password, and asks what a node refuses that is no part of the cluster.
-# It waits for the greeting, and for the OK packet of 7 bytes with the number 2.
+# The check logs in without a password, and reads a table, which a node refuses that is no part of
+# the cluster: that error's number, 1047, ends the check at once. Without a table it would answer.
+# Before, it waits for the greeting, and for the OK packet of 7 bytes with the number 2.
 # https://mariadb.com/kb/en/connection/#handshake-response-packet
 CHECK_USER = "haproxy"
+CHECK_TABLE = "clusters.checked"
 ANSWER = 100  # Bytes of an answer that says ON or OFF, so that the first ends the check at once.
 PROXY_SETTINGS = """\
 global
@@ -87,8 +89,9 @@ listen galera
     tcp-check send-binary {login}
     tcp-check expect binary 07000002
     tcp-check send-binary {question}
+    tcp-check expect min-recv 9 ! binary ff1704
     tcp-check expect min-recv {answer} string writableOFF
-    default-server inter 200ms fall 2 rise 2 on-marked-down shutdown-sessions
+    default-server inter 200ms fall 2 rise 5 on-marked-down shutdown-sessions
 {servers}
 """
 
@@ -106,7 +109,8 @@ def login() -> bytes:
 
 
 def question() -> bytes:
-    return packet(0, b"\x03SELECT CONCAT('writable', @@GLOBAL.read_only)")
+    sql = f"SELECT CONCAT('writable', @@GLOBAL.read_only) FROM {CHECK_TABLE}"
+    return packet(0, b"\x03" + sql.encode("ascii"))
 
 
 class GaleraNode(Node):
@@ -119,6 +123,11 @@ class GaleraNode(Node):
         self.group_port, self.transfer_port, self.snapshot_port = (
             cluster.free_port() for _ in range(3)
         )
+
+    def query(self, sql: str, *args: Any, **options: Any) -> tuple[tuple[Any, ...], ...]:
+        """Ask it when it has applied all that was committed anywhere before."""
+        wait = {"init_command": "SET SESSION wsrep_sync_wait = 1"}
+        return super().query(sql, *args, **wait, **options)
 
     @property
     def settings_file(self) -> Path:
@@ -232,6 +241,9 @@ class Galera(Cluster):
             f"CREATE USER {self.user}@127.0.0.1 {identified}",
             f"GRANT ALL ON clusters.* TO {self.user}@127.0.0.1",
             f"CREATE USER {CHECK_USER}@127.0.0.1",
+            f"CREATE TABLE {CHECK_TABLE} (id INT PRIMARY KEY)",
+            f"INSERT INTO {CHECK_TABLE} VALUES (1)",
+            f"GRANT SELECT ON {CHECK_TABLE} TO {CHECK_USER}@127.0.0.1",
         ):
             first.as_root(sql)
         for node in others:

@@ -28,6 +28,7 @@ BACK_SECONDS = 60
 
 # With these the server itself says that it has undone the transaction at its COMMIT.
 CERTIFICATION = (1213, 3101)
+LOST = ("OperationalError 2006", "OperationalError 2013", "OperationalError 2055")
 
 _numbers = itertools.count(1)
 
@@ -41,7 +42,7 @@ class Failed:
     session: int | None
     """Which session it was on; None where there was none."""
     committing: bool
-    at: float
+    opening: bool
 
 
 @dataclass
@@ -57,6 +58,11 @@ class Outage:
     @property
     def errors(self) -> Counter[str]:
         return Counter(failed.error for failed in self.failed)
+
+    @property
+    def lost(self) -> int:
+        """How many transactions were lost with a session that was there."""
+        return sum(f.error in LOST and not f.opening for f in self.failed)
 
     @property
     def by_session(self) -> Counter[int]:
@@ -143,7 +149,11 @@ class Workload:
                     session = number_of(connections[self.alias].connection)
                 committing = True
         except (DatabaseError, MySQLdb.Error) as error:
-            self._note(Failed(told(error), session, committing, time.monotonic()), text, error)
+            if session is None:  # It failed as the transaction was begun.
+                session = number_of(connections[self.alias].connection)
+            # Lost in its handshake, no session was there yet.
+            opening = session is None and " at '" in str(error)
+            self._note(Failed(told(error), session, committing, opening), text, error)
             self._over.wait(0.01)  # Of what fails at once there would be thousands.
         else:
             with self._lock:
