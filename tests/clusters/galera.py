@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -144,7 +145,7 @@ class GaleraNode(Node):
         text = SETTINGS.format(
             **{name: getattr(self, name) for name in ("name", "port", "group_port", "folder")},
             snapshot_port=self.snapshot_port,
-            provider=provider(),
+            provider=self.cluster.provider(),
             provider_options=";".join(options),
             cluster=self.cluster.processes.directory.name,
             members=",".join(f"127.0.0.1:{node.group_port}" for node in members),
@@ -154,7 +155,7 @@ class GaleraNode(Node):
 
     def make_data(self) -> None:
         """Make the first node's data; the others have theirs by a snapshot."""
-        command = [*program("mariadb-install-db"), *MariaDB.install_options]
+        command = [*self.cluster.program("mariadb-install-db"), *MariaDB.install_options]
         made = self._run([*command, f"--datadir={self.folder / 'data'}"])
         if made.wait() != 0:
             raise ServerError(f"mariadb-install-db failed:\n{self.log_tail()}")
@@ -169,7 +170,7 @@ class GaleraNode(Node):
         self.until_synced()
 
     def launch(self, options: Sequence[str] = ()) -> None:
-        mariadbd = [*program("mariadbd"), f"--defaults-file={self.settings_file}"]
+        mariadbd = [*self.cluster.program("mariadbd"), f"--defaults-file={self.settings_file}"]
         self._server = self._run([*mariadbd, *filter(None, options)])
 
     def until_synced(self) -> None:
@@ -187,7 +188,7 @@ class GaleraNode(Node):
     def _position(self) -> str:
         """Where a killed node stopped, so that it needs no snapshot: as galera_recovery does."""
         before = (self.folder / "log").stat().st_size
-        mariadbd = [*program("mariadbd"), f"--defaults-file={self.settings_file}"]
+        mariadbd = [*self.cluster.program("mariadbd"), f"--defaults-file={self.settings_file}"]
         self._run([*mariadbd, "--wsrep-recover"]).wait(START_SECONDS)
         told = (self.folder / "log").read_bytes()[before:].decode(errors="replace")
         found = re.findall(r"Recovered position: *(\S+)", told)
@@ -228,6 +229,7 @@ class Galera(Cluster):
     nodes: Sequence[GaleraNode]
 
     def start(self) -> None:
+        self._unpacked = self._programs()
         self.nodes = [GaleraNode(self, number, self.free_port()) for number in (1, 2, 3)]
         for node in self.nodes:
             node.write_settings(self.nodes)
@@ -251,6 +253,28 @@ class Galera(Cluster):
             node.start()
         self._start_proxy()
 
+    def _programs(self) -> Path:
+        """Where what was unpacked is, for a user who may not see the repository: a copy of it."""
+        runner = UNPACKED / "run"
+        if runner.exists():
+            folder = self.processes.make("programs")
+            if self.processes.spawn(["test", "-x", str(runner)], folder).wait() != 0:
+                return Path(shutil.copytree(UNPACKED, folder / "galera", symlinks=True))
+        return UNPACKED
+
+    def program(self, name: str) -> list[str]:
+        """The command that runs a program, in which it finds the others that it needs."""
+        if (runner := self._unpacked / "run").exists():
+            return [str(runner), find_program(name) or name]
+        if path := find_program(name):
+            return [path]
+        raise ServerError(f"{name} is not installed; scripts/fetch-galera has what a cluster takes")
+
+    def provider(self) -> str:
+        """Galera's library."""
+        path = self._unpacked / PROVIDER
+        return os.fspath(path if path.exists() else Path("/", PROVIDER))
+
     def is_new(self, node: Node) -> bool:
         """Whether the node has no data yet."""
         return not (node.folder / "data" / "grastate.dat").exists()
@@ -273,7 +297,9 @@ class Galera(Cluster):
             )
         )
         self.processes.give(settings)
-        running = self.processes.spawn([*program("haproxy"), "-db", "-f", str(settings)], folder)
+        running = self.processes.spawn(
+            [*self.program("haproxy"), "-db", "-f", str(settings)], folder
+        )
 
         def leads() -> bool:
             if running.poll() is not None:
@@ -285,17 +311,3 @@ class Galera(Cluster):
             return True
 
         until(leads, START_SECONDS, "HAProxy leads to a node")
-
-
-def program(name: str) -> list[str]:
-    """The command that runs a program, in which it finds the others that it needs."""
-    if (UNPACKED / "run").exists():
-        return [str(UNPACKED / "run"), find_program(name) or name]
-    if path := find_program(name):
-        return [path]
-    raise ServerError(f"{name} is not installed; scripts/fetch-galera has what a cluster takes")
-
-
-def provider() -> str:
-    path = UNPACKED / PROVIDER
-    return os.fspath(path if path.exists() else Path("/", PROVIDER))
