@@ -65,7 +65,12 @@ def alias(cluster: Cluster, lease: str, reach: str) -> Iterator[None]:
     forget(ALIAS)
 
 
-LIMITS = {"connect_timeout": 1, "read_timeout": 3, "write_timeout": 3, "ssl_mode": "DISABLED"}
+LIMITS: dict[str, Any] = {
+    "connect_timeout": 1,
+    "read_timeout": 3,
+    "write_timeout": 3,
+    "ssl_mode": "DISABLED",
+}
 """Seconds. To read takes longer than the nodes take to see that one is away."""
 
 

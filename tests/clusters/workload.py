@@ -52,6 +52,8 @@ class Outage:
     name: str
     began: float
     failed: list[Failed] = field(default_factory=list)
+    down: float | None = None
+    """Seconds until a node took writes."""
     back: float | None = None
     """Seconds from a node that takes writes until all threads had written again."""
 
@@ -71,6 +73,8 @@ class Outage:
     def __str__(self) -> str:
         errors = ", ".join(f"{count} x {error}" for error, count in sorted(self.errors.items()))
         back = "never back" if self.back is None else f"back after {self.back:.2f} s"
+        if self.down is not None:
+            back = f"writable after {self.down:.2f} s, {back}"
         return f"{self.name}: {back}; {len(self.by_session)} sessions lost; {errors or 'no error'}"
 
 
