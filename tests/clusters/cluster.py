@@ -58,12 +58,12 @@ def until(condition: Callable[[], Any], seconds: float, what: str, pause: float 
 class Processes:
     """Processes under one guard, and the directory that they write to.
 
-    Root starts them as another user, as some of their programs want no root.
+    Root starts them as another user where their programs want no root.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, may_be_root: bool = False) -> None:
         self._owner = os.getpid()
-        self._ids = _ordinary_user() if os.geteuid() == 0 else {}
+        self._ids = _ordinary_user() if os.geteuid() == 0 and not may_be_root else {}
         self.directory = Path(tempfile.mkdtemp(prefix="mysqlpool-"))
         self.give(self.directory)
         self._started: list[subprocess.Popen[bytes]] = []
@@ -234,9 +234,11 @@ class Cluster(ABC):
     user = "application"
     password = "secret"
     processes: Processes
+    may_be_root = False
+    """Whether its programs run as root where the tests do."""
 
     def __enter__(self) -> Self:
-        self.processes = Processes()
+        self.processes = Processes(may_be_root=self.may_be_root)
         self._ports = {0}
         try:
             self.start()

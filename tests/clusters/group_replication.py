@@ -22,7 +22,7 @@ from tests.clusters.cluster import DATABASE, TABLES, Cluster, Node, until
 from tests.helpers import run_threads
 from tests.server import ServerError
 from tests.server.flavours import SERVERS, MySQL, find_program
-from tests.server.private import free_port, greets
+from tests.server.private import greets
 
 __all__ = ["GroupReplication"]
 
@@ -142,6 +142,7 @@ class Member(Node):
 
     def _options(self) -> Sequence[str]:
         seeds = [f"127.0.0.1:{port}" for port in self.group.ports]
+        own = seeds.pop(self.number - 1)  # Asked to let itself join, it would only lose time.
         return (
             f"--server-id={self.number}",
             "--report-host=127.0.0.1",
@@ -151,11 +152,12 @@ class Member(Node):
             "--performance-schema=ON",
             "--plugin-load-add=group_replication.so",
             f"--loose-group-replication-group-name={self.group.uuid}",
-            f"--loose-group-replication-local-address={seeds[self.number - 1]}",
+            f"--loose-group-replication-local-address={own}",
             f"--loose-group-replication-group-seeds={','.join(seeds)}",
             "--loose-group-replication-start-on-boot=OFF",
             "--loose-group-replication-recovery-get-public-key=ON",
             "--loose-group-replication-ip-allowlist=127.0.0.0/8",
+            "--loose-group-replication-recovery-reconnect-interval=1",
             f"--loose-group-replication-member-expel-timeout={EXPEL_SECONDS}",
         )
 
@@ -238,11 +240,10 @@ class GroupReplication(Cluster):
     def start(self) -> None:
         router, keyring = router_program("mysqlrouter"), router_program("mysqlrouter_keyring")
         self.uuid = str(uuid.uuid4())
-        ports = free_ports(2 * SIZE + 1)
-        self.ports = ports[:SIZE]
+        self.ports = [self.free_port() for _ in range(SIZE)]
         """Those for the group's own messages."""
-        self.nodes = [Member(self, n + 1, port) for n, port in enumerate(ports[SIZE:-1])]
-        self.proxy = ("127.0.0.1", ports[-1])
+        self.nodes = [Member(self, n + 1, self.free_port()) for n in range(SIZE)]
+        self.proxy = ("127.0.0.1", self.free_port())
         run_threads(*[node.launch for node in self.nodes])
         first, *others = self.nodes
         first.bootstrap()
@@ -311,11 +312,3 @@ def router_program(name: str) -> list[str]:
         f"{name} is not installed. scripts/fetch-mysql .servers/mysql-router mysql-router "
         "unpacks it on Debian; elsewhere it is a package mysql-router."
     )
-
-
-def free_ports(count: int) -> list[int]:
-    """So many different ones."""
-    ports: set[int] = set()
-    while len(ports) < count:
-        ports.add(free_port())
-    return list(ports)
