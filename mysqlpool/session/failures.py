@@ -105,7 +105,12 @@ FAILURES: Mapping[int, tuple[Known, ...]] = MappingProxyType(
         # What is so on the whole server.
         1047: (Known(Failure.NOT_READY, "ER_UNKNOWN_COM_ERROR", text="WSREP"),),
         # Galera's COMMIT, after which the node refuses all with 1047.
-        1180: (Known(Failure.NOT_READY, "ER_ERROR_DURING_COMMIT", text="Primary Component"),),
+        1180: (
+            Known(Failure.NOT_READY, "ER_ERROR_DURING_COMMIT", text="Primary Component"),
+            # Group Replication's, with InnoDB's HA_ERR_LOCK_DEADLOCK: what another node did was
+            # applied first. The session is fit.
+            Known(Failure.CONFLICT, "ER_ERROR_DURING_COMMIT", text=" 149 "),
+        ),
         1290: (
             Known(Failure.READ_ONLY, "ER_OPTION_PREVENTS_STATEMENT", text="read-only"),
             Known(Failure.READ_ONLY, "ER_OPTION_PREVENTS_STATEMENT", text="read_only"),
@@ -114,6 +119,8 @@ FAILURES: Mapping[int, tuple[Known, ...]] = MappingProxyType(
         1820: (Known(Failure.EXPIRED, "ER_MUST_CHANGE_PASSWORD"),),
         1836: (Known(Failure.READ_ONLY, "ER_READ_ONLY_MODE"),),
         1862: (Known(Failure.EXPIRED, "ER_MUST_CHANGE_PASSWORD_LOGIN"),),
+        # A node lost its group in a COMMIT, which the others may do all the same, and is read-only.
+        3100: (Known(Failure.READ_ONLY, "ER_RUN_HOOK_ERROR", _MYSQL),),
         # After which the session is as good as before.
         1020: (Known(Failure.CONFLICT, "ER_CHECKREAD"),),
         1205: (Known(Failure.CONFLICT, "ER_LOCK_WAIT_TIMEOUT"),),

@@ -31,6 +31,9 @@ def told(number: int, text: str = "", *, mariadb: bool = False, connecting: bool
         (1317, False, Failure.KILLED),
         (1969, True, Failure.KILLED),
         (3024, False, Failure.KILLED),
+        (3101, False, Failure.CONFLICT),
+        (3100, False, Failure.READ_ONLY),
+        (3100, True, None),
         (1062, True, None),
         (1064, False, None),
         (0, False, None),
@@ -90,6 +93,12 @@ def test_a_commit_on_a_node_outside_of_its_cluster_is_told_from_one_that_is_too_
     away = wsrep.format("Not connected to Primary Component")
     assert told(1180, away, mariadb=True) is Failure.NOT_READY
     assert told(1180, "Maximum writeset size exceeded", mariadb=True) is None
+
+
+def test_only_a_deadlock_in_a_commit_leaves_a_session_that_another_try_may_use() -> None:
+    deadlock = "Got error 149 - 'Lock deadlock; Retry transaction' during COMMIT"
+    assert told(1180, deadlock) is Failure.CONFLICT
+    assert told(1180, "Got error 28 - 'No space left on device' during COMMIT") is None
 
 
 @pytest.mark.parametrize("number", [2002, 2003, 2005, 2012])
