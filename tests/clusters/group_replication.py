@@ -64,8 +64,8 @@ config_folder={folder}
 keyring_path={folder}/keyring
 master_key_path={folder}/key
 dynamic_state={folder}/state.json
-connect_timeout=2
-read_timeout=2
+connect_timeout=1
+read_timeout=1
 
 [metadata_cache:group]
 cluster_type=gr
@@ -81,7 +81,7 @@ bind_port={port}
 destinations=metadata-cache://group/?role=PRIMARY
 routing_strategy=first-available
 protocol=classic
-connect_timeout=2
+connect_timeout=1
 client_ssl_mode=PASSTHROUGH
 server_ssl_mode=AS_CLIENT
 """
@@ -141,8 +141,7 @@ class Member(Node):
         init.unlink(missing_ok=True)
 
     def _options(self) -> Sequence[str]:
-        seeds = [f"127.0.0.1:{port}" for port in self.group.ports]
-        own = seeds.pop(self.number - 1)  # Asked to let itself join, it would only lose time.
+        own, others = self._seeds()
         return (
             f"--server-id={self.number}",
             "--report-host=127.0.0.1",
@@ -153,7 +152,7 @@ class Member(Node):
             "--plugin-load-add=group_replication.so",
             f"--loose-group-replication-group-name={self.group.uuid}",
             f"--loose-group-replication-local-address={own}",
-            f"--loose-group-replication-group-seeds={','.join(seeds)}",
+            f"--loose-group-replication-group-seeds={others}",
             "--loose-group-replication-start-on-boot=OFF",
             "--loose-group-replication-recovery-get-public-key=ON",
             "--loose-group-replication-ip-allowlist=127.0.0.0/8",
@@ -179,9 +178,26 @@ class Member(Node):
     # As a member
 
     def start(self) -> None:
+        self._move()
         self.launch()
         self.join()
         until(self._is_online, START_SECONDS, f"{self.name} is online")
+
+    def _seeds(self) -> tuple[str, str]:
+        """Where it listens for the group, and where the others do, whom it asks to let it in."""
+        addresses = [f"127.0.0.1:{port}" for port in self.group.ports]
+        own = addresses.pop(self.number - 1)
+        return own, ",".join(addresses)
+
+    def _move(self) -> None:
+        """Listen elsewhere for the group.
+
+        The others wait some seconds before they try again where nobody listened.
+        """
+        self.group.ports[self.number - 1] = self.group.free_port()
+        for node in self.group.nodes:
+            if node.is_up:
+                node.query("SET GLOBAL group_replication_group_seeds = %s", node._seeds()[1])
 
     def bootstrap(self) -> None:
         """Begin the group."""
