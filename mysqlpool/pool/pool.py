@@ -41,11 +41,12 @@ FULL = frozenset({1040, 1203, 1226})
 RESOURCE = re.compile(r"\bmax_[a-z_]+\b")
 
 # Nobody accepts connections there, or not yet. The client library's numbers: CR_CONNECTION_ERROR,
-# CR_CONN_HOST_ERROR, CR_UNKNOWN_HOST, CR_SERVER_GONE_ERROR, CR_SERVER_HANDSHAKE_ERR, CR_SERVER_LOST
-# and CR_SERVER_LOST_EXTENDED (https://dev.mysql.com/doc/mysql-errors/8.4/en/client-error-reference.html).
+# CR_CONN_HOST_ERROR, CR_UNKNOWN_HOST, CR_SERVER_GONE_ERROR, CR_SERVER_HANDSHAKE_ERR,
+# CR_SERVER_LOST, CR_MALFORMED_PACKET (a proxy's refusal), and CR_SERVER_LOST_EXTENDED
+# (https://dev.mysql.com/doc/mysql-errors/8.4/en/client-error-reference.html).
 # The server's while it ends: ER_SERVER_SHUTDOWN, ER_FORCING_CLOSE, MariaDB's ER_CONNECTION_KILLED,
 # and MySQL's ER_SERVER_OFFLINE_MODE.
-ABSENT = frozenset({2002, 2003, 2005, 2006, 2012, 2013, 2055, 1053, 1080, 1927, 3032})
+ABSENT = frozenset({2002, 2003, 2005, 2006, 2012, 2013, 2027, 2055, 1053, 1080, 1927, 3032})
 
 # recycle is spread over its last 5 %, so that sessions opened together do not all end together.
 JITTER = 0.05

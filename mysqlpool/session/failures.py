@@ -73,6 +73,9 @@ FAILURES: Mapping[int, tuple[Known, ...]] = MappingProxyType(
         2012: (Known(Failure.CANNOT_CONNECT, "CR_SERVER_HANDSHAKE_ERR"),),
         2013: (Known(Failure.DEAD, "CR_SERVER_LOST"),),
         2020: (Known(Failure.TOO_BIG, "CR_NET_PACKET_TOO_LARGE"),),
+        # What MariaDB's client library makes of a greeting that is an error with a number of the
+        # client's own, such as the 2003 of a MySQL Router that has no server.
+        2027: (Known(Failure.CANNOT_CONNECT, "CR_MALFORMED_PACKET"),),
         2055: (Known(Failure.DEAD, "CR_SERVER_LOST_EXTENDED"),),
         # The server's, after which it closes the connection.
         1053: (Known(Failure.DEAD, "ER_SERVER_SHUTDOWN"),),

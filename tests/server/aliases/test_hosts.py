@@ -18,6 +18,7 @@ from mysqlpool import auto_close_db, close_pool, release_connections, stats
 from mysqlpool.aliases import registry
 from mysqlpool.errors import PoolTimeout
 from tests.fake_driver import until
+from tests.faults.proxy import Proxy
 from tests.helpers import HANG, error_of, identified, run_threads, session_id
 from tests.server import PrivateServer
 from tests.server.pointed import pointed
@@ -179,6 +180,16 @@ def test_a_list_of_servers_that_are_all_away_can_be_waited_for(two: Two) -> None
             if not back:
                 second.start()
     assert min(served) - back[0] < HANG / 3
+
+
+def test_a_proxy_that_has_no_server_is_passed_over(two: Two) -> None:
+    """MySQL Router greets with 2003 then. MariaDB's client library makes 2027 of it."""
+    told = b"\xff" + (2003).to_bytes(2, "little") + b"Can't connect to remote MySQL server"
+    with Proxy(two[0]) as proxy:
+        proxy.greet(len(told).to_bytes(3, "little") + b"\0" + told)
+        with on([f"{proxy.host}:{proxy.port}", address(two[0])], two[0]):
+            assert port_of_session() == two[0].port
+            assert stats()["default"].connect_errors == 0  # Of a request; both are one attempt.
 
 
 def test_a_mute_server_takes_its_share_of_the_time_only(two: Two) -> None:
