@@ -40,7 +40,8 @@ _STATE = {
     "variables": f"{MAIN}.variables()",
     "a table of that name": "(SELECT text FROM shadow)",
     "a stopped clock": "UNIX_TIMESTAMP() < 100000",
-    **{f"lock {v}": f"IS_USED_LOCK('{lock(v)}') = CONNECTION_ID()" for v in VOICES},
+    # Whether it is its own. Another one's may be about to end, with a session that was closed.
+    **{f"lock {v}": f"IS_USED_LOCK('{lock(v)}') <=> CONNECTION_ID()" for v in VOICES},
 }
 
 
