@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from mysqlpool.conf.settings import parse_pool_settings
 from scripts.sizing import WAIT, Fleet, Load, Server, answer, main, needed_for, waiting
+from tests.clusters import galera
 from tests.helpers import HANG, ROOT
 from tests.readme import blocks_of
 
@@ -258,6 +259,7 @@ def test_the_settings_that_the_docs_show_are_good() -> None:
 
 def test_the_check_of_haproxy_asks_what_the_docs_say() -> None:
     login, question = map(bytes.fromhex, re.findall(r"send-binary (\w+)", CLUSTERS))
+    assert (login, question) == (galera.login(), galera.question())  # As tests/clusters does.
     for packet, number in ((login, 1), (question, 0)):
         assert packet[:4] == len(packet[4:]).to_bytes(3, "little") + bytes([number])
     assert login.endswith(b"haproxy\0\0")
