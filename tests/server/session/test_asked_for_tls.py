@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import select
+import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,11 @@ SPELLINGS: dict[str, dict[str, Any]] = {
 }
 # With these the library refuses the server itself, before anybody logs in.
 VERIFYING = {"VERIFY_CA", "VERIFY_IDENTITY"}
+
+verifies_on_loopback = pytest.mark.skipif(
+    MySQLdb.get_client_info() > "3.4" and library.is_mariadbs(),
+    reason="from 3.4 on MariaDB's library verifies less on the loopback address",
+)
 
 
 @pytest.fixture(scope="module")
@@ -352,10 +359,7 @@ def test_a_session_over_tls_is_as_clean_and_as_new_as_one_without(
         assert session.restore() is None
 
 
-@pytest.mark.skipif(
-    MySQLdb.get_client_info() > "3.4" and library.is_mariadbs(),
-    reason="from 3.4 on MariaDB's library looks at no name on the loopback address",
-)
+@verifies_on_loopback
 @pytest.mark.parametrize("name", ["VERIFY_CA", "VERIFY_IDENTITY"])
 def test_a_certificate_of_another_name_is_refused_by_the_library(tmp_path: Path, name: str) -> None:
     """By MariaDB's with both modes. By Oracle's only with VERIFY_IDENTITY."""
@@ -404,3 +408,69 @@ def test_what_counts_is_the_way_to_the_proxy_and_not_from_there_to_the_server(
     ):
         cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
         assert cursor.fetchall() == (("Ssl_cipher", ""),)
+
+
+# Certificates that change
+
+
+RELOAD = {"mariadb": "FLUSH SSL", "mysql": "ALTER INSTANCE RELOAD TLS"}
+
+
+@verifies_on_loopback
+def test_a_renewed_certificate_ends_no_session_and_lets_in_who_knows_it(
+    tmp_path: Path, flavour: str
+) -> None:
+    trusted = tmp_path / "trusted.pem"
+    with PrivateServer(make_certificate(tmp_path)) as server, Observer(server) as observer:
+        shutil.copy(tmp_path / "certificate.pem", trusted)
+        wrapper = wrapper_of(server, ssl_mode="VERIFY_CA", ssl={"ca": str(trusted)})
+        first = number(wrapper)
+        make_certificate(tmp_path)
+        observer.query(RELOAD[flavour])
+        assert number(wrapper) == first
+        close_pool()
+        assert "plain text" not in refused(wrapper)
+        shutil.copy(tmp_path / "certificate.pem", trusted)
+        assert number(wrapper) != first
+        assert cipher(wrapper) != ""
+
+
+@verifies_on_loopback
+def test_an_expired_certificate_is_refused_by_who_verifies(tmp_path: Path) -> None:
+    with PrivateServer(expired_certificate(tmp_path)) as server:
+        ca = {"ca": str(tmp_path / "certificate.pem")}
+        assert "plain text" not in refused(wrapper_of(server, ssl_mode="VERIFY_CA", ssl=ca))
+        close_pool()
+        assert cipher(wrapper_of(server, ssl_mode="REQUIRED")) != ""
+
+
+def number(wrapper: Any) -> int:
+    with wrapper.cursor() as cursor:
+        cursor.execute("SELECT CONNECTION_ID()")
+        value: int = cursor.fetchone()[0]
+    wrapper.close()
+    return value
+
+
+def expired_certificate(directory: Path) -> list[str]:
+    """Make one for a server that was good for a day, and tell with which options that presents it.
+
+    ``openssl req`` makes none that has expired, an authority does.
+    """
+    key, request, certificate = (
+        directory / f"{name}.pem" for name in ("key", "request", "certificate")
+    )
+    settings = directory / "authority.cnf"
+    (directory / "index").touch()
+    settings.write_text(
+        f"[ca]\ndefault_ca = own\n[own]\ndatabase = {directory}/index\nrand_serial = yes\n"
+        f"new_certs_dir = {directory}\ndefault_md = sha256\npolicy = any\n"
+        "[any]\ncommonName = supplied\n"
+    )
+    made = f"req -new -newkey rsa:2048 -nodes -subj /CN=127.0.0.1 -keyout {key} -out {request}"
+    signed = f"ca -batch -selfsign -config {settings} -keyfile {key} -in {request} -notext"
+    signed += f" -out {certificate} -startdate 20200101000000Z -enddate 20200102000000Z"
+    for command in (made, signed):
+        openssl = ["openssl", *command.split()]
+        subprocess.run(openssl, check=True, capture_output=True, timeout=HANG)
+    return [f"--ssl-key={key}", f"--ssl-cert={certificate}"]
