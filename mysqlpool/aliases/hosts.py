@@ -25,14 +25,18 @@ from .opening import close_session
 
 __all__ = ["Hosts", "at", "connect_to_one", "servers_of"]
 
+# A server that knows no such variable is part of no cluster. MySQL tells the letters of a table's
+# name apart, and MariaDB does not those of this one.
+_IS_READY = (
+    "SELECT COALESCE(MAX(VARIABLE_VALUE), 'ON') FROM {}.global_status"
+    " WHERE VARIABLE_NAME = 'wsrep_ready'"
+)
+
 # What a server is asked that let us in, and once told us this; and what it says if that is over. A
 # Galera node out of its cluster lets in, and refuses what has to do with tables but these.
 _QUESTIONS = {
     Failure.READ_ONLY: ("SELECT @@GLOBAL.read_only", ("0", "OFF")),
-    Failure.NOT_READY: (
-        "SELECT VARIABLE_VALUE FROM {}.GLOBAL_STATUS WHERE VARIABLE_NAME = 'wsrep_ready'",
-        ("ON",),
-    ),
+    Failure.NOT_READY: (_IS_READY, ("ON",)),
 }
 
 

@@ -248,6 +248,20 @@ def test_a_write_that_finds_its_server_read_only_costs_one_error(two: Two) -> No
             tell(first, "SET GLOBAL read_only = 0")
 
 
+def test_a_node_that_came_back_as_a_server_of_no_cluster_is_told_from_one_out_of_it(
+    two: Two, flavour: str
+) -> None:
+    """MySQL knows no ``wsrep_ready``, so it serves. MariaDB's is OFF, as of a node that is out."""
+    first, second = two
+    with on([address(first), address(second)], first, host_retry=0):
+        assert anew() == first.port
+        connection.ensure_connection()
+        registry.pools()["default"].hosts.turned_not_ready(connection.connection.server)
+        release_connections()
+        for _ in range(2):
+            assert anew() == (first.port if flavour == "mysql" else second.port)
+
+
 def test_connect_args_are_given_the_one_server_of_each_attempt(two: Two) -> None:
     given: list[tuple[Any, Any]] = []
 

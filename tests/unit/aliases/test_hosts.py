@@ -58,7 +58,7 @@ class FakeSession:
             raise MySQLdb.OperationalError(2013, "no answer in time")
         if b"wsrep_ready" in sql:
             schema = b"information" if "MariaDB" in self.servers.version else b"performance"
-            assert schema + b"_schema.GLOBAL_STATUS" in sql
+            assert schema + b"_schema.global_status" in sql
             return "OFF" if self.server in self.servers.not_ready else "ON"
         assert sql == b"SELECT @@GLOBAL.read_only"
         return "1" if self.server in self.servers.read_only else "0"
