@@ -114,12 +114,16 @@ def nobody_is_left(observer: Observer) -> bool:
     return observer.query(f"{query} AND {own}") == ((0,),)
 
 
-def cipher(wrapper: Any) -> str:
+def row(wrapper: Any, sql: str) -> tuple[Any, ...]:
     with wrapper.cursor() as cursor:
-        cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
-        value: str = cursor.fetchone()[1]
+        cursor.execute(sql)
+        found: tuple[Any, ...] = cursor.fetchone()
     wrapper.close()
-    return value
+    return found
+
+
+def cipher(wrapper: Any) -> str:
+    return str(row(wrapper, "SHOW SESSION STATUS LIKE 'Ssl_cipher'")[1])
 
 
 def refused(wrapper: Any) -> str:
@@ -445,11 +449,7 @@ def test_an_expired_certificate_is_refused_by_who_verifies(tmp_path: Path) -> No
 
 
 def number(wrapper: Any) -> int:
-    with wrapper.cursor() as cursor:
-        cursor.execute("SELECT CONNECTION_ID()")
-        value: int = cursor.fetchone()[0]
-    wrapper.close()
-    return value
+    return int(row(wrapper, "SELECT CONNECTION_ID()")[0])
 
 
 def expired_certificate(directory: Path) -> list[str]:
