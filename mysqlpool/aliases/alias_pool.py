@@ -135,6 +135,7 @@ class AliasPool(ABC):
         session.alias = self.alias
         session.identity, session.settings = access.identity, access.settings
         session.multiplexed = self.settings.lease == "transaction"
+        session.begin_mode = self.settings.begin
         session.single_use = self.settings.reset == "always"
         info = session.get_server_info()
         # After a failover another server may answer at the same address.

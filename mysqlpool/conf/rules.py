@@ -175,6 +175,9 @@ RULES: Mapping[str, Rule] = {
     "wait_for_server": _BOOL,
     # the leases' and the sessions'
     "lease": Rule('"task" or "transaction"', _one_of("task", "transaction")),
+    "begin": Rule(
+        '"fused", "separate" or "autocommit"', _one_of("fused", "separate", "autocommit")
+    ),
     "reset": Rule('"dirty" or "always"', _one_of("dirty", "always")),
     "connect_args": Rule(
         "a callable that takes and returns the parameters for mysqlclient, the dotted path of one, "
@@ -195,6 +198,7 @@ RULES: Mapping[str, Rule] = {
 SESSION_DEFAULTS: Mapping[str, Any] = {
     # "task" where a lease of each statement would open a session: `mysqlpool.conf.settings` says.
     "lease": "transaction",
+    "begin": "fused",
     "reset": "dirty",
     "connect_args": None,
     "hosts": "first",

@@ -80,6 +80,7 @@ class PoolSettings:
     arguments: Mapping[str, Any]
     pooled: bool
     lease: str
+    begin: str
     reset: str
     connect_args: Callable[[dict[str, Any]], Mapping[str, Any]] | None
     hosts: str

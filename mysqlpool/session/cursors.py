@@ -35,7 +35,12 @@ class _Session(Protocol):
     @property
     def recording(self) -> object: ...
 
+    @property
+    def block(self) -> object: ...
+
     def knows(self, sql: bytes) -> bool: ...
+
+    def keeps(self, sql: str) -> bool: ...
 
     def note_failure(self, error: BaseException) -> None: ...
 
@@ -76,21 +81,27 @@ class GuardedCursor:
         if session is not None:
             if session.turn != self._turn:
                 self._refuse_revoked()
-            if session.recording is not None and session.knows(self._mogrify(query, args)):
-                return self._say_nothing()
+            if self._is_known(session, query, args):
+                return self._say_nothing(query)
         try:
             return super().execute(query, args)  # type: ignore[misc]
         except Error as error:
             self._tell(error)
             raise
 
-    def _say_nothing(self) -> int:
+    def _is_known(self, session: _Session, query: Any, args: Any) -> bool:
+        """Whether nothing is to be sent now: the session has been told this, or keeps it."""
+        if session.block is not None:
+            return args is None and isinstance(query, str) and session.keeps(query)
+        return session.recording is not None and session.knows(self._mogrify(query, args))
+
+    def _say_nothing(self, query: Any) -> int:
         """Be as after a statement that was executed and has no result."""
         kind: Any = self
         kind._discard()
         kind.description = kind.description_flags = kind._result = None
         kind.rowcount = kind.warning_count = kind.lastrowid = kind.rownumber = 0
-        kind._rows, kind._executed = (), b"SET"
+        kind._rows, kind._executed = (), kind._mogrify(query)
         return 0
 
     def executemany(self, query: Any, args: Any) -> Any:

@@ -4,7 +4,7 @@ It learns that by watching the statements that pass through it, which costs no r
 """
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import ceil
 from time import monotonic, sleep
@@ -21,6 +21,7 @@ from mysqlpool.errors import SessionStateError
 from . import answers, sockets, tls
 from .answers import Arrived
 from .assignments import assigned
+from .block import Block
 from .cursors import CountedCursor, GuardedCursor, Tenure, guarded
 from .driver_state import DriverState
 from .failures import Failure, failure_of
@@ -38,6 +39,13 @@ _AT_WORK = (__name__, "MySQLdb.connections", "MySQLdb.cursors")
 
 # Who kills the own connection is told this on MySQL, and lost it by that.
 _KILLED = 1317
+
+# What the servers say of a statement that was not executed, as somebody killed it before.
+_INTERRUPTED = "Query execution was interrupted"
+
+# A statement of so many bytes goes out by itself: together with what is sent ahead it would be
+# copied, and might be larger than the server's max_allowed_packet allows.
+_LONG = 16_000
 
 # With this one a server says that a transaction is read-only. Perhaps the application wanted that.
 _READ_ONLY_TRANSACTION = 1792
@@ -99,7 +107,9 @@ class Session(Connection):
         "_touched",
         "_tuning",
         "alias",
+        "begin_mode",
         "begun",
+        "block",
         "broken",
         "carried",
         "cursors",
@@ -154,6 +164,16 @@ class Session(Connection):
     begun: bool
     """Whether a statement began a transaction that has not ended yet."""
 
+    begin_mode: str
+    """How a transaction begins that is asked for by switching autocommit off: as
+    ``OPTIONS["pool"]["begin"]``.
+    """
+
+    block: Block | None
+    """What is asked of the server in a transaction that begins with its first statement, while the
+    application believes that autocommit is off.
+    """
+
     carried: tuple[Assignment, ...]
     """What set-ups left in it: variables that have other values than the baseline's."""
 
@@ -172,8 +192,9 @@ class Session(Connection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # The driver sends statements while it connects, which are no holder's.
         self.dirty = self.broken = self.recording = self.tenure = self.identity = None
-        self.failure = None
+        self.failure = self.block = None
         self.opened = self._failed = 0.0
+        self.begin_mode = "autocommit"
         self.settings: Any = None
         self.alias = self.server = ""
         self.settled = self.has_baseline = self.multiplexed = self.single_use = self.begun = False
@@ -513,6 +534,7 @@ class Session(Connection):
         a transaction costs one ROLLBACK, and autocommit, where it was changed, one SET. Never
         raises for a server or a connection that is gone: that is a reason.
         """
+        self.block = None  # What was not sent need not be.
         if not self.settled or self.recording is not None:
             return "not set up"
         if reason := self.broken or self.dirty:
@@ -537,7 +559,9 @@ class Session(Connection):
         the next statement counts as the first of a holder.
         """
         try:
-            if self.dirty or self.broken or self.begun or self.get_autocommit() != self._autocommit:
+            if self.dirty or self.broken or self.begun or self.block is not None:
+                return False
+            if not self._is_at_own_autocommit():
                 return False
             if self.next_result() != -1:
                 return False
@@ -690,16 +714,22 @@ class Session(Connection):
         sql = query.encode() if isinstance(query, str) else bytes(query)
         if self.recording is not None and self._is_said(self.recording, sql):
             return
-        dirty, transaction, reads = self._classifier.effect(sql)
+        dirty, transaction, reads, rows = self._classifier.effect(sql)
         if reads:
             dirty = self._look_back(sql, dirty, reads)
         self._first = False
         self._touched = True
+        block = None
+        if self.block is not None:
+            block = self._block_for(False if dirty and rows else rows)
         if dirty:
-            self._soil(dirty)
+            self._stain(dirty)
         if transaction:
             self.begun = True
-        self._send(sql, dirty)
+        if block is not None and (ahead := block.ahead()):
+            self._send_after(block, ahead, sql)
+        else:
+            self._send(sql, dirty)
         if transaction is False:
             self._ended()
 
@@ -711,6 +741,110 @@ class Session(Connection):
                 self._break(error, Failure.DEAD)
             self.note_failure(error)
             raise
+
+    # Transactions that begin with their first statement: see `mysqlpool.session.block`.
+
+    def keeps(self, sql: str) -> bool:
+        """Whether a statement about a savepoint can wait until the next statement, or for ever."""
+        return self.block is not None and self.block.keeps(sql)
+
+    def savepoint(self, sql: str) -> None:
+        """Make a savepoint, which waits for the next statement where it can."""
+        if not self.keeps(sql):
+            self.query(sql)
+            self._pass_results()
+
+    def _may_begin_late(self) -> bool:
+        """Whether what Django's engine does by switching autocommit off can wait.
+
+        Where the session was changed, it may have been what a transaction begins with.
+        """
+        return (
+            self.begin_mode != "autocommit"
+            and self.settled
+            and self._autocommit
+            and self.recording is None
+            and not (self.dirty or self.broken or self.begun)
+            and self._is_at_own_autocommit()
+        )
+
+    def _block_for(self, rows: bool | None) -> Block | None:
+        """The block to which a statement belongs that is sent now; None where it has been left.
+
+        What asks how the last statement went goes out at once, as it has to follow that.
+        """
+        block = self.block
+        if block is None or (rows is None and not block.ahead()):
+            return None
+        if block.in_doubt or not rows:
+            self._leave_block()
+            return None
+        return block
+
+    def _leave_block(self) -> None:
+        """Go on as Django's engine does, with autocommit off, until the block ends.
+
+        To switch it off neither begins a transaction nor ends one. So it is right also where the
+        server has ended the transaction.
+        """
+        block = self.block
+        if block is None:
+            return
+        self._send(b"SET autocommit=0")
+        self.block = None
+        for sql in block.unsent:
+            self._send(sql.encode())
+
+    def _send_after(self, block: Block, ahead: Sequence[bytes], sql: bytes) -> None:
+        """Send a statement of a transaction, and ahead of it what it needs.
+
+        Until all of that is answered nobody knows what the server has done of it.
+        """
+        self.begun, block.in_doubt = True, True
+        try:
+            if self._fuses() and len(sql) < _LONG:
+                self._send_together(block, ahead, sql)
+            else:
+                for text in ahead:
+                    self._send(text)
+                    block.sent()
+                self._send(sql)
+        except MySQLdb.Error as error:
+            block.in_doubt = False
+            block.note(error)
+            raise
+        block.in_doubt = False
+
+    def _fuses(self) -> bool:
+        return self.begin_mode == "fused" and bool(self.client_flag & CLIENT.MULTI_STATEMENTS)
+
+    def _send_together(self, block: Block, ahead: Sequence[bytes], sql: bytes) -> None:
+        """In one packet. The server stops at the first error, and answers each that it executed."""
+        self._send(b";".join([*ahead, sql]))
+        for _ in ahead:
+            block.sent()
+            try:
+                over = self.next_result() == -1
+            except MySQLdb.Error as error:
+                self.note_failure(error)
+                raise
+            if over:  # It was killed between two of them, which the servers do not tell.
+                raise MySQLdb.OperationalError(_KILLED, _INTERRUPTED)
+
+    def _end_block(self, block: Block, end: Callable[[], None]) -> None:
+        """End its transaction, if there is any, and begin the next one as late."""
+        if block.begun or block.in_doubt:
+            end()
+        self._ended()
+        block.restart()
+
+    def _is_at_own_autocommit(self) -> bool:
+        """Whether the server's autocommit is the baseline's."""
+        return bool(_mysql.connection.get_autocommit(self) == self._autocommit)
+
+    def get_autocommit(self) -> bool:
+        """The driver's: off also where a transaction waits for its first statement."""
+        return self.block is None and bool(_mysql.connection.get_autocommit(self))
 
     def _look_back(self, sql: bytes, dirty: str | None, reads: str) -> str | None:
         """Refuse what asks for another holder's statement, and tell whether it leaves a trace.
@@ -729,6 +863,12 @@ class Session(Connection):
         return USER_VARIABLE if former else dirty
 
     def commit(self) -> None:
+        if self.block is None:
+            self._commit()
+        else:
+            self._end_block(self.block, self._commit)
+
+    def _commit(self) -> None:
         try:
             _mysql.connection.commit(self)
         except MySQLdb.Error as error:
@@ -737,6 +877,12 @@ class Session(Connection):
         self._ended()
 
     def rollback(self) -> None:
+        if self.block is None:
+            self._rollback()
+        else:
+            self._end_block(self.block, self._rollback)
+
+    def _rollback(self) -> None:
         try:
             _mysql.connection.rollback(self)
         except MySQLdb.Error as error:
@@ -745,7 +891,20 @@ class Session(Connection):
         self._ended()
 
     def autocommit(self, on: bool) -> None:
-        """Switch autocommit. Switching it on commits an open transaction, as the server does."""
+        """Switch autocommit. Switching it on commits an open transaction, as the server does.
+
+        To switch it off sends nothing, where a transaction may begin with its first statement.
+        """
+        if self.block is not None:
+            if on:
+                self.commit()
+                self.block = None
+        elif not on and self._may_begin_late():
+            self.block = Block()
+        else:
+            self._switch_autocommit(on)
+
+    def _switch_autocommit(self, on: bool) -> None:
         commits = bool(on) and not self.get_autocommit()
         if bool(on) != self.get_autocommit():
             self._stop_carrying()
@@ -786,6 +945,11 @@ class Session(Connection):
         _mysql.connection.ping(self, *args)
 
     def _soil(self, reason: str) -> None:
+        """It is about to be changed by what is no statement."""
+        self._leave_block()
+        self._stain(reason)
+
+    def _stain(self, reason: str) -> None:
         self._stop_carrying()
         self.dirty = self.dirty or reason
 
@@ -796,6 +960,8 @@ class Session(Connection):
         """Note what an error tells about this session. The first that breaks it counts."""
         if self.broken is not None or not isinstance(error, MySQLdb.Error):
             return
+        if self.block is not None:
+            self.block.note(error)
         failure = failure_of(error, mariadb=self._is_mariadb)
         if failure is None:
             return

@@ -32,14 +32,19 @@ class Effect(NamedTuple):
     and None when the text says nothing about it. ``reads`` names what the text asks about an
     earlier statement, such as ``LAST_INSERT_ID``. That alone is no reason to discard a session.
     Where it is `USER_VARIABLE`, `variables_read` tells which ones.
+
+    ``rows`` is True for what reads or writes rows, and neither begins nor ends a transaction; None
+    for what only asks how the last statement went, and has to follow that at once.
     """
 
     dirty: str | None = None
     transaction: bool | None = None
     reads: str | None = None
+    rows: bool | None = False
 
 
 PLAIN = Effect()
+ROWS = Effect(rows=True)
 
 
 # After these, only what is in _TRACE changes the session. EXPLAIN and ANALYZE may be followed by
@@ -59,6 +64,12 @@ _VERB = rf"""(?:
   | RENAME {GAP} TABLES?
 ) {END}"""
 
+# Of these, those that read or write rows. The others may end a transaction.
+_ROWS = rf"""(?:
+    SELECT | INSERT | UPDATE | DELETE | REPLACE | WITH | VALUES | TABLE | DO
+  | SHOW (?! {GAP} (?: WARNINGS | ERRORS | COUNT ) ) | EXPLAIN | DESCRIBE | DESC
+) {END}"""
+
 # MySQL's CREATE TABLE may end with START TRANSACTION, which is looked for in each of them.
 _MAKES_TABLE = rf"CREATE {GAP} (?: OR {GAP} REPLACE {GAP} )? TABLE {END}"
 
@@ -72,6 +83,7 @@ _SETTINGS = rf"{_SETTING} (?: , {OPTIONAL} {_SETTING} )*+"
 _FOR_ONE = rf"(?: SET {GAP} STATEMENT {GAP} {_SETTINGS} FOR {GAP} )?+"
 _START = rf"[\x00-\x20(]*+ (?: {GAP} [\x00-\x20(]*+ )?+ {_FOR_ONE}"
 _QUICK_HEAD = rf"{_START} {_VERB}"
+_ROWS_HEAD = rf"{_START} {_ROWS}"
 _HEAD = rf"{_START} (?: {_VERB} | {_MAKES_TABLE} )"
 
 # What leaves something in the session from within an otherwise harmless statement: locks that
@@ -123,6 +135,7 @@ _STOP = compiled(rf"""(?P<next> ; | \Z )
 # Where a binary log is kept, a variable that a statement of another verb reads is there afterwards.
 _READER = compiled(rf"(?: SELECT | DO ) {END}")
 _ASSIGNS = compiled(r":= | INTO")
+_OF_ROWS = compiled(_ROWS_HEAD)
 _UPDATES = compiled("UPDATE")
 
 _DIAGNOSTICS = compiled(rf"GET {GAP} (?: CURRENT {GAP} )? DIAGNOSTICS {END}")
@@ -172,16 +185,20 @@ class Classifier:
     def __init__(self, *, backslash_escapes: bool = True) -> None:
         string = r"'(?: [^'\\]++ | \\. )*+'" if backslash_escapes else "'[^']*+'"
         quick = _pieces(_QUICK_WORDS, _QUICK_NAMES, string)
-        self._plain = compiled(rf"(?: {_QUICK_HEAD} {quick} (?: ; {OPTIONAL} | \Z ) )++ \Z")
+        quick_end = rf"{quick} (?: ; {OPTIONAL} | \Z )"
+        self._plain_rows = compiled(rf"(?: {_ROWS_HEAD} {quick_end} )++ \Z")
+        self._plain = compiled(rf"(?: {_QUICK_HEAD} {quick_end} )++ \Z")
         self._head = compiled(_HEAD)
         self._rest = compiled(_pieces(_EXACT_WORDS, _EXACT_NAMES, string))
 
     def effect(self, sql: bytes) -> Effect:
         """Tell what ``sql`` does to its session. It need not be valid SQL."""
+        if self._plain_rows.match(sql):
+            return ROWS
         if self._plain.match(sql):
             return PLAIN
         effect, position = self._one(sql, 0)
-        while position < len(sql) and not effect.dirty:
+        while _end(_LEADING, sql, position) < len(sql) and not effect.dirty:
             following, position = self._one(sql, position)
             effect = _both(effect, following)
         return effect
@@ -195,12 +212,14 @@ class Classifier:
             return Effect(transaction=bool(match["begins"] or match["chains"])), match.end()
         if match := _WARNINGS.match(sql, start):
             effect, position = self._walk(sql, match.end())
-            return effect._replace(reads=_name(match[0])), position
+            return effect._replace(reads=_name(match[0]), rows=None), position
         if match := _DIAGNOSTICS.match(sql, start):
-            return Effect(dirty="GET", reads=_name(match[0])), len(sql)
+            return Effect(dirty="GET", reads=_name(match[0]), rows=None), len(sql)
         if match := self._head.match(sql, start):
             reader = _READER.match(sql, start) is not None
-            return self._walk(sql, match.end(), reader=reader)
+            effect, position = self._walk(sql, match.end(), reader=reader)
+            rows = not effect.dirty and _OF_ROWS.match(sql, start) is not None
+            return effect._replace(rows=rows), position
         verb = _DIRTY_VERB.match(sql, start)
         return Effect(dirty=_name(verb[0]) if verb else _UNKNOWN), len(sql)
 
@@ -247,7 +266,8 @@ class AsciiClassifier(Classifier):
 def _both(first: Effect, second: Effect) -> Effect:
     """The effect of two statements of one text. The server stops at an error in the first."""
     verbs = {first.transaction, second.transaction} - {None}
-    return Effect(second.dirty, True if verbs else None, first.reads or second.reads)
+    reads = first.reads or second.reads
+    return Effect(second.dirty, True if verbs else None, reads, bool(first.rows and second.rows))
 
 
 def _trace(match: re.Match[bytes]) -> str:

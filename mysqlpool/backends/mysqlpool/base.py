@@ -19,6 +19,7 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError
 from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
 from django.db.backends.mysql import base as mysql
 from django.db.backends.signals import connection_created
+from django.db.backends.utils import CursorWrapper
 from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
@@ -38,6 +39,8 @@ from mysqlpool.session.session import Session
 from . import observers
 from .client import DatabaseClient
 from .creation import DatabaseCreation
+from .hearing import Methods
+from .late import LateTransactions
 from .tenure import CLOSED, RESTING, TENURES, Tenure
 
 __all__ = ["DatabaseWrapper"]
@@ -48,20 +51,8 @@ _settings_of = itemgetter(*_PARAMETERS)
 # What else a wrapper takes from its settings when it connects.
 _wrapper_settings = itemgetter("CONN_HEALTH_CHECKS", "CONN_MAX_AGE")
 
-# The methods that take part in connecting.
-_CONNECTING = (
-    "check_settings",
-    "connect",
-    "ensure_connection",
-    "get_connection_params",
-    "get_new_connection",
-    "init_connection_state",
-    "set_autocommit",
-    "_set_autocommit",
-)
 
-
-class DatabaseWrapper(mysql.DatabaseWrapper):
+class DatabaseWrapper(LateTransactions):
     """Django's wrapper, whose connection is a lease on one of the process's sessions."""
 
     uses_mysqlpool = True
@@ -151,6 +142,14 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         session, and where somebody listens: an engine that overrides a method which takes part in
         connecting, or receivers of ``connection_created``.  Else the lease is enough.
         """
+        if self._waits:
+            with self._outside_of_transaction():
+                self._connect_or_lease()
+            self._begin_waiting()
+        else:
+            self._connect_or_lease()
+
+    def _connect_or_lease(self) -> None:
         if self.tenure.lease is not None:  # Called by hand: that is a new connection in Django.
             self.tenure.abandon("connected anew")
         if self._needs_no_set_up():
@@ -174,12 +173,16 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
     def _is_somebody_listening(self) -> bool:
         """Whether connect() is heard by receivers, an engine, or who patched this wrapper."""
         return bool(
-            connection_created.receivers
-            or _methods_of(type(self)) != _methods_of(DatabaseWrapper)
-            or _defined() != _DEFINED
-            or _djangos() != _DJANGOS
-            or not self.__dict__.keys().isdisjoint(_CONNECTING)
+            connection_created.receivers or _CONNECTING.are_replaced(self) or _djangos() != _DJANGOS
         )
+
+    def _is_beginning_heard(self) -> bool:
+        """Whether an engine, or who patched one, hears of a transaction that begins."""
+        return _BEGINNING.are_replaced(self)
+
+    def _are_statements_heard(self) -> bool:
+        """Whether an engine, or who patched one, hears of the statements that Django sends."""
+        return _STATEMENTS.are_replaced(self) or CursorWrapper.execute is not _EXECUTE
 
     def _speaks_after_connecting(self) -> bool:
         """Whether an engine made of this one may speak as connect() or ensure_connection() ends."""
@@ -400,6 +403,9 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
             if tenure.standing is RESTING:
                 self._resume()
             elif self.connection is None:
+                if self.in_atomic_block and self.closed_in_transaction:
+                    # On Django's engine the first statement says so.
+                    self.validate_no_broken_transaction()
                 self._connect_as_engine()
             return super()._cursor(name)  # type: ignore[misc]
         finally:
@@ -416,6 +422,8 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
                 self.connect()
             else:  # Others may have had the session meanwhile, also the one that was preferred.
                 self._begin(lease)
+                if self._waits:
+                    self._begin_waiting()
         except MySQLdb.Error:
             with self.wrap_database_errors:
                 raise
@@ -423,12 +431,14 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
     @property
     def is_suspended(self) -> bool:
         """Whether a release has something to end here, though there is no connection."""
-        return self.tenure.standing is RESTING
+        return self.tenure.standing is RESTING or self._waits
 
     def get_autocommit(self) -> bool:
-        """Django's; a resting wrapper knows without a lease."""
-        if self.tenure.standing is RESTING:
+        """Django's; a wrapper that rests, or whose transaction waits, knows without a lease."""
+        if self.tenure.standing is RESTING or self._waits:
             return bool(self.autocommit)
+        if self._may_wait():  # Perhaps to begin a transaction. A new connection is outside of one.
+            return True
         if self.connection is None:
             self._connect_as_engine()
         return bool(super().get_autocommit())
@@ -437,8 +447,11 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         """Django's. Switching it on is also the end of an ``atomic`` block, and of its lease.
 
         A block that lost its connection ends without another one: what Django would connect for
-        has no transaction, and nobody waits for a lease who has an error to raise.
+        has no transaction, and nobody waits for a lease who has an error to raise. Switching it
+        off waits for the first statement, where it can.
         """
+        if self._is_for_waiting(autocommit):
+            return
         if autocommit and self._would_connect_with_autocommit():
             self.autocommit = True
             return
@@ -483,6 +496,9 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
             self.tenure.unshare()
 
     def _commit(self) -> None:
+        if self._waits:
+            self._end_nothing("COMMIT")
+            return
         observer, end = observers.present, super()._commit  # type: ignore[misc]
         if observer is None or self.connection is None:
             end()
@@ -490,6 +506,9 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
             observer.ending(self, "COMMIT", end)
 
     def _rollback(self) -> None:
+        if self._waits:
+            self._end_nothing("ROLLBACK")
+            return
         observer, end = observers.present, super()._rollback  # type: ignore[misc]
         if observer is None or self.connection is None:
             end()
@@ -506,8 +525,9 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
             if self.connection is None:  # Interrupted before the lease was ended, perhaps.
                 self.tenure.abandon("interrupted")
             raise
-        if self.tenure.standing is RESTING:
+        if self.tenure.standing is RESTING or self._waits:
             self._remember_how_left()
+            self._close_waiting()
             self.tenure.end()
 
     def _close(self) -> None:
@@ -528,7 +548,7 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
 
     def is_usable(self) -> bool:
         """Django's. A resting wrapper is connected, so it leases and asks."""
-        if self.tenure.standing is not RESTING:
+        if self.tenure.standing is not RESTING and not self._waits:
             return self._is_usable()
         try:
             with self.cursor():
@@ -555,6 +575,7 @@ class DatabaseWrapper(mysql.DatabaseWrapper):
         """In a forked child: session, transaction and hooks are the parent's; start afresh."""
         self.tenure.forget()
         self._left = self._known_to = None
+        self._waits, self._waiting_savepoints = False, ()
         self.in_atomic_block = self.needs_rollback = self.closed_in_transaction = False
         self.savepoint_ids, self.atomic_blocks, self.run_on_commit = [], [], []
 
@@ -576,12 +597,7 @@ def _key(settings: Mapping[str, Any]) -> object:
     return copied(settings["OPTIONS"].get("pool")), settings["CONN_HEALTH_CHECKS"]
 
 
-_methods_of = attrgetter(*_CONNECTING)
 _setting_autocommit = attrgetter("_set_autocommit")
-
-
-def _defined() -> tuple[Any, ...]:
-    return tuple(map(vars(DatabaseWrapper).get, _CONNECTING))
 
 
 def _djangos() -> tuple[Any, ...]:
@@ -589,4 +605,33 @@ def _djangos() -> tuple[Any, ...]:
 
 
 # As they are now: who patches one of them later wants to be heard, and speaks for one holder.
-_DEFINED, _DJANGOS = _defined(), _djangos()
+_DJANGOS = _djangos()
+_EXECUTE = CursorWrapper.execute
+_BEGINNING = Methods(DatabaseWrapper, ["set_autocommit", "_set_autocommit"])
+_CONNECTING = Methods(
+    DatabaseWrapper,
+    [
+        "check_settings",
+        "connect",
+        "ensure_connection",
+        "get_connection_params",
+        "get_new_connection",
+        "init_connection_state",
+        "set_autocommit",
+        "_set_autocommit",
+    ],
+)
+_STATEMENTS = Methods(
+    DatabaseWrapper,
+    [
+        "cursor",
+        "_cursor",
+        "create_cursor",
+        "make_cursor",
+        "make_debug_cursor",
+        "_prepare_cursor",
+        "_savepoint",
+        "_savepoint_rollback",
+        "_savepoint_commit",
+    ],
+)

@@ -1,0 +1,174 @@
+"""A wrapper whose transaction waits for its first statement, and has no lease until then.
+
+``atomic`` and ``set_autocommit(False)`` begin a transaction.  Where this wrapper has no session at
+that moment, it notes that one is wanted, and *waits*: the first statement leases a session, on
+which the transaction begins with that statement (see `mysqlpool.session.block`).  A block without a
+statement never leases.
+
+It does not wait where somebody hears of the beginning, or of what connecting says: then the lease
+is taken at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from django.db.backends.base.base import NO_DB_ALIAS
+from django.db.backends.mysql import base as mysql
+from django.db.backends.utils import debug_transaction
+
+from mysqlpool.aliases.alias_pool import AliasPool
+
+from . import observers
+from .tenure import RESTING, Tenure
+
+__all__ = ["LateTransactions"]
+
+# What Django's connect() sets back, as a new connection is outside of a transaction.
+_TRANSACTION = (
+    "autocommit",
+    "in_atomic_block",
+    "savepoint_ids",
+    "atomic_blocks",
+    "needs_rollback",
+    "run_on_commit",
+    "_waits",
+)
+
+
+class LateTransactions(mysql.DatabaseWrapper):
+    """The part of our wrapper that begins transactions late."""
+
+    # What the other part has.
+    tenure: Tenure
+    _is_setting_up: bool
+    _is_somebody_listening: Callable[[], bool]
+    _is_beginning_heard: Callable[[], bool]
+    _are_statements_heard: Callable[[], bool]
+    _knows_settings: Callable[[], bool]
+    _note_settings: Callable[[], None]
+    _nothing_stays_leased: Callable[[], AbstractContextManager[None]]
+    _pool: Callable[[], AliasPool]
+
+    _waits = False
+    """Whether a transaction was begun that has no lease yet."""
+
+    _waiting_savepoints: tuple[str, ...] = ()
+    """The savepoints in it, the outermost first."""
+
+    def _may_wait(self) -> bool:
+        """Whether nobody would notice that a transaction has no lease before it needs one."""
+        if self.connection is not None or self.in_atomic_block or self._waits:
+            return False
+        if self._is_setting_up or self.alias == NO_DB_ALIAS or not self.settings_dict["AUTOCOMMIT"]:
+            return False
+        if self._is_beginning_heard():
+            return False
+        if self.tenure.standing is not RESTING:
+            if self._is_somebody_listening():
+                return False
+            if not self._knows_settings():
+                self._note_settings()
+        return bool(self._pool().settings.begin != "autocommit")
+
+    def _is_for_waiting(self, autocommit: bool) -> bool:
+        """Whether autocommit was switched without a lease: a transaction waits, or has waited."""
+        if self._waits:
+            self.validate_no_atomic_block()
+            if autocommit:
+                self._end_waiting()
+            return True
+        if autocommit or not self._may_wait():
+            return False
+        with debug_transaction(self, "BEGIN"):
+            self._waits = True
+        self.autocommit = self.closed_in_transaction = False
+        return True
+
+    def _end_waiting(self) -> None:
+        self._waits, self._waiting_savepoints = False, ()
+        self.autocommit = True
+        if self.run_commit_hooks_on_set_autocommit_on:
+            self.run_and_clear_commit_hooks()
+            self.run_commit_hooks_on_set_autocommit_on = False
+
+    def _end_nothing(self, verb: str) -> None:
+        """A transaction ends that never began. The next one waits, too."""
+        with debug_transaction(self, verb):
+            self._waiting_savepoints = ()
+
+    def _close_waiting(self) -> None:
+        """Close, while a transaction waits: as Django's does with a connection in one."""
+        self._waits, self._waiting_savepoints = False, ()
+        if self.in_atomic_block:
+            self.closed_in_transaction = self.needs_rollback = True
+
+    @contextmanager
+    def _outside_of_transaction(self) -> Iterator[None]:
+        """In this block a session is leased, as ever, by a wrapper that has begun nothing."""
+        saved = {name: getattr(self, name) for name in _TRANSACTION}
+        self._waits = self.in_atomic_block = False
+        self.autocommit = True
+        try:
+            yield
+        finally:
+            vars(self).update(saved)
+
+    def _begin_waiting(self) -> None:
+        """There is a lease: begin on it what waits. Where that fails it goes on waiting."""
+        assert self.tenure.lease is not None
+        session = self.tenure.lease.session
+        with self._nothing_stays_leased(), self.wrap_database_errors:
+            self._set_autocommit(False)  # type: ignore[attr-defined]
+            for sid in self._waiting_savepoints:
+                session.savepoint(self.ops.savepoint_create_sql(sid))
+        self._waits, self._waiting_savepoints = False, ()
+
+    @contextmanager
+    def temporary_connection(self) -> Iterator[Any]:
+        """Django's. A transaction that waits has a connection afterwards, and needs it."""
+        if not self._waits:
+            with super().temporary_connection() as cursor:
+                yield cursor
+            return
+        with self.cursor() as cursor:
+            yield cursor
+
+    # Savepoints
+
+    def _savepoint(self, sid: str) -> None:
+        if self._waits and not self._is_savepoint_heard():
+            self._waiting_savepoints += (sid,)
+        else:
+            super()._savepoint(sid)  # type: ignore[misc]
+
+    def _savepoint_rollback(self, sid: str) -> None:
+        position = self._place_of(sid)
+        if position is None:
+            super()._savepoint_rollback(sid)  # type: ignore[misc]
+        else:
+            self._waiting_savepoints = self._waiting_savepoints[: position + 1]
+
+    def _savepoint_commit(self, sid: str) -> None:
+        position = self._place_of(sid)
+        if position is None:
+            super()._savepoint_commit(sid)  # type: ignore[misc]
+        else:
+            self._waiting_savepoints = self._waiting_savepoints[:position]
+
+    def _place_of(self, sid: str) -> int | None:
+        """Where a savepoint stands among those that wait, if nobody hears that it ends."""
+        if sid not in self._waiting_savepoints or self._is_savepoint_heard():
+            return None
+        return self._waiting_savepoints.index(sid)
+
+    def _is_savepoint_heard(self) -> bool:
+        """Whether somebody sees the statements that Django sends about savepoints."""
+        return bool(
+            self.queries_logged
+            or self.execute_wrappers
+            or observers.present is not None
+            or self._are_statements_heard()
+        )
