@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,8 +31,24 @@ _TAG = re.compile(r"/\* t=(\d+) k=(\d+) n=(\d+) \*/")
 
 _PINS = re.compile(r"@mine|GET_LOCK")
 
-BEGIN, _RESUME = "set autocommit=0", "set autocommit=1"
+BEGIN, OFF, _ON = "start transaction", "set autocommit=0", "set autocommit=1"
 _ENDS = frozenset({"commit", "rollback"})
+
+# What travels ahead of a statement. MariaDB logs that together, and MySQL one by one.
+_COMMENT = r"\s*(?:/\*(?:(?!\*/).)*\*/\s*)*"
+_AHEAD = re.compile(
+    rf"(?:START TRANSACTION|{_COMMENT}(?:RELEASE )?SAVEPOINT `\w+`{_COMMENT});", re.IGNORECASE
+)
+
+
+def parts_of(entry: Entry) -> Iterator[Entry]:
+    """The statements that were sent together."""
+    start = 0
+    while match := _AHEAD.match(entry.sql, start):
+        yield entry._replace(sql=match[0][:-1])
+        start = match.end()
+    if start < len(entry.sql) or not start:
+        yield entry._replace(sql=entry.sql[start:])
 
 
 def task_of(entry: Entry) -> Task | None:
@@ -44,7 +60,8 @@ def task_of(entry: Entry) -> Task | None:
 class Track:
     """What the log has told about one session so far."""
 
-    begun: bool = False  # a transaction, from switching autocommit off to switching it on
+    begun: bool = False  # a transaction
+    off: bool = False  # autocommit, which ends with the transaction only when it is switched on
     ended: bool = False  # and it was committed or rolled back
     pinned: bool = False
     task: Task | None = None  # the only one that may send anything while begun or pinned
@@ -71,7 +88,9 @@ class Audit:
             self._statement(entry, track, task)
         elif verb == BEGIN:
             self._begin(entry, track)
-        elif verb == _RESUME:
+        elif verb == OFF:
+            track.begun = track.off = True
+        elif verb == _ON:
             self._resume(entry, track)
         elif verb in _ENDS:
             self._end(entry, track)
@@ -99,11 +118,16 @@ class Audit:
         if track.ended or not track.begun:
             self._note(entry, "ends a transaction where there is none")
         track.ended = track.begun
+        if not track.off:
+            self._over(track)
 
     def _resume(self, entry: Entry, track: Track) -> None:
         if track.begun and not track.ended:
             self._note(entry, "commits a transaction by the way")
-        track.begun = track.ended = False
+        self._over(track)
+
+    def _over(self, track: Track) -> None:
+        track.begun = track.off = track.ended = False
         if not track.pinned:
             self._free(track)
 
@@ -124,13 +148,15 @@ class Audit:
 def mixed_up(log: Iterable[Entry]) -> list[str]:
     """What is wrong in a log: one line each, none for a sound one.
 
-    From SET autocommit=0 to SET autocommit=1, and from the first statement that pins to the end of
-    its session, a session gets the statements of one task; meanwhile that task sends none to any
-    other session. A transaction is committed or rolled back once, and nothing comes after that.
+    From START TRANSACTION to its end, from SET autocommit=0 to SET autocommit=1, and from the first
+    statement that pins to the end of its session, a session gets the statements of one task;
+    meanwhile that task sends none to any other session. A transaction is committed or rolled back
+    once, and nothing comes after that. It may go on with autocommit off.
     """
     audit = Audit()
     for entry in log:
-        audit.read(entry)
+        for part in parts_of(entry):
+            audit.read(part)
     return audit.flaws
 
 
@@ -154,6 +180,16 @@ def numbers_by_thread(log: Iterable[Entry]) -> dict[int, list[int]]:
     """The numbers of each thread's statements, in the order in which the server got them."""
     numbers: defaultdict[int, list[int]] = defaultdict(list)
     for entry in log:
-        if tag := _TAG.search(entry.sql):
-            numbers[int(tag[1])].append(int(tag[3]))
+        for thread, _, number in _TAG.findall(entry.sql):
+            numbers[int(thread)].append(int(number))
     return dict(numbers)
+
+
+def is_about_savepoint(sql: str) -> bool:
+    """Whether a statement need not be sent, if nothing happens in its savepoint."""
+    return "SAVEPOINT" in sql and "ROLLBACK" not in sql
+
+
+def sent_in_order(seen: list[int], number: int, may_be_missing: Collection[int]) -> bool:
+    """Whether the statements from 1 to ``number`` were sent once each, in their order."""
+    return [*range(1, number + 1)] == sorted({*seen, *may_be_missing}) and seen == sorted(set(seen))

@@ -16,9 +16,13 @@ __all__ = ["START", "Block"]
 
 START = b"START TRANSACTION"
 
-# As Django writes them: see DatabaseOperations.savepoint_*_sql(). Others are like any statement.
+# As Django writes them (see DatabaseOperations.savepoint_*_sql()), perhaps with a trace in a
+# comment. Others are like any statement.
+_COMMENTS = r"\s*(?:/\*(?![!+M])[^*]*\*/\s*)*"
 _SAVEPOINT = re.compile(
-    r"(?P<verb>SAVEPOINT|RELEASE SAVEPOINT|ROLLBACK TO SAVEPOINT) `(?P<name>\w{1,64})`", re.ASCII
+    rf"{_COMMENTS}(?P<verb>SAVEPOINT|RELEASE SAVEPOINT|ROLLBACK TO SAVEPOINT)"
+    rf" `(?P<name>\w{{1,64}})`{_COMMENTS}",
+    re.ASCII,
 )
 
 # Errors that undo their statement, and leave the transaction open: the server finds them above its

@@ -831,9 +831,14 @@ class Session(Connection):
             if over:  # It was killed between two of them, which the servers do not tell.
                 raise MySQLdb.OperationalError(_KILLED, _INTERRUPTED)
 
+    def has_transaction(self) -> bool:
+        """Whether COMMIT and ROLLBACK are sent; they are not where nothing has begun."""
+        block = self.block
+        return block is None or block.begun or block.in_doubt
+
     def _end_block(self, block: Block, end: Callable[[], None]) -> None:
         """End its transaction, if there is any, and begin the next one as late."""
-        if block.begun or block.in_doubt:
+        if self.has_transaction():
             end()
         self._ended()
         block.restart()

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.audit import Entry, mixed_up, numbers_by_thread, split_tasks
+from tests.audit import (
+    Entry,
+    is_about_savepoint,
+    mixed_up,
+    numbers_by_thread,
+    sent_in_order,
+    split_tasks,
+)
 
 
 def parsed(text: str) -> list[Entry]:
@@ -35,6 +42,22 @@ SOUND = {
         7 - ROLLBACK
         7 - SET autocommit=1
         8 1.1 SELECT 1""",
+    "transactions that begin with their first statement": """
+        7 - START TRANSACTION
+        7 1.1 INSERT
+        7 - COMMIT
+        7 - START TRANSACTION;SAVEPOINT `a` /* t=2 k=1 n=0 */;INSERT /* t=2 k=1 n=1 */
+        8 1.1 SELECT 1
+        7 - ROLLBACK
+        7 3.1 SELECT 1""",
+    "a transaction that goes on with autocommit off": """
+        7 - START TRANSACTION
+        7 1.1 INSERT
+        7 - SET autocommit=0
+        7 1.1 CALL
+        7 - COMMIT
+        7 - SET autocommit=1
+        7 2.1 SELECT 1""",
     "a task that is pinned until its session ends": """
         7 1.1 SELECT 1
         7 2.1 SET @mine = 5
@@ -67,8 +90,12 @@ MIXED_UP = {
         "7 - SET autocommit=0\n7 1.1 INSERT\n8 1.1 INSERT\n7 - COMMIT\n7 - SET autocommit=1",
         "this task is bound to session 7",
     ),
+    "another thread after a late beginning": (
+        "7 - START TRANSACTION;INSERT /* t=1 k=1 n=1 */\n7 2.1 SELECT 1\n7 - COMMIT",
+        "sent to a session that thread 1, task 1 needs",
+    ),
     "two transactions at once": (
-        "7 - SET autocommit=0\n7 1.1 INSERT\n7 - SET autocommit=0",
+        "7 - START TRANSACTION\n7 1.1 INSERT\n7 - START TRANSACTION",
         "begins inside a transaction",
     ),
     "somebody else's commit": (
@@ -144,3 +171,14 @@ def test_the_audit_catches_a_task_with_two_leases(log: str, count: int) -> None:
 
 def test_the_audit_tells_in_which_order_a_threads_statements_came() -> None:
     assert numbers_by_thread(parsed("7 1.1 A\n8 2.1 B\n7 - COMMIT\n8 1.1 C")) == {1: [0, 3], 2: [1]}
+
+
+def test_only_what_is_about_savepoints_may_be_missing_from_a_log() -> None:
+    assert sent_in_order([1, 3], 3, {2})
+    assert sent_in_order([1, 2, 3], 3, {2})
+    assert not sent_in_order([1, 3], 3, ())
+    assert not sent_in_order([1, 3, 2], 3, {2})
+    assert not sent_in_order([1, 1, 2], 2, {2})
+    assert is_about_savepoint("SAVEPOINT `a`")
+    assert is_about_savepoint("RELEASE SAVEPOINT `a`")
+    assert not is_about_savepoint("ROLLBACK TO SAVEPOINT `a`")

@@ -500,7 +500,7 @@ class DatabaseWrapper(LateTransactions):
             self._end_nothing("COMMIT")
             return
         observer, end = observers.present, super()._commit  # type: ignore[misc]
-        if observer is None or self.connection is None:
+        if observer is None or not self._has_transaction():
             end()
         else:
             observer.ending(self, "COMMIT", end)
@@ -510,10 +510,17 @@ class DatabaseWrapper(LateTransactions):
             self._end_nothing("ROLLBACK")
             return
         observer, end = observers.present, super()._rollback  # type: ignore[misc]
-        if observer is None or self.connection is None:
+        if observer is None or not self._has_transaction():
             end()
         else:
             observer.ending(self, "ROLLBACK", end)
+
+    def _has_transaction(self) -> bool:
+        """Whether there is a session, and in it something to end."""
+        if self.connection is None:
+            return False
+        lease = self.tenure.lease
+        return lease is None or lease.session.has_transaction()
 
     # Releasing
 
@@ -607,7 +614,9 @@ def _djangos() -> tuple[Any, ...]:
 # As they are now: who patches one of them later wants to be heard, and speaks for one holder.
 _DJANGOS = _djangos()
 _EXECUTE = CursorWrapper.execute
-_BEGINNING = Methods(DatabaseWrapper, ["set_autocommit", "_set_autocommit"])
+_BEGINNING = Methods(
+    DatabaseWrapper, ["set_autocommit", "_set_autocommit"], behind=mysql.DatabaseWrapper
+)
 _CONNECTING = Methods(
     DatabaseWrapper,
     [
@@ -634,4 +643,5 @@ _STATEMENTS = Methods(
         "_savepoint_rollback",
         "_savepoint_commit",
     ],
+    behind=mysql.DatabaseWrapper,
 )

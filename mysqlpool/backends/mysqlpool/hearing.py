@@ -9,23 +9,28 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
-from django.db.backends.mysql import base as mysql
-
 __all__ = ["Methods"]
 
 
 class Methods:
-    """Some methods as they are now, in a class and in Django's that is behind it."""
+    """Some methods that a class has defined, as they are now, and those of a class behind it.
 
-    def __init__(self, kind: type, names: Sequence[str]) -> None:
-        self._names = names
+    What the class inherits may be replaced while it is the same for all: pytest-django does that.
+    """
+
+    def __init__(self, kind: type, names: Sequence[str], behind: type | None = None) -> None:
+        self._kind, self._names, self._behind = kind, names, behind
         self._of: Any = attrgetter(*names)
-        self._own, self._djangos = self._of(kind), self._of(mysql.DatabaseWrapper)
+        self._known = self._defined()
+
+    def _defined(self) -> tuple[Any, ...]:
+        inherited = () if self._behind is None else self._of(self._behind)
+        return (*map(vars(self._kind).get, self._names), *inherited)
 
     def are_replaced(self, wrapper: Any) -> bool:
-        """Whether the wrapper, its class or Django's has another one of them by now."""
+        """Whether the wrapper, its class or one of these two has others by now."""
         return bool(
-            self._of(type(wrapper)) != self._own
+            self._of(type(wrapper)) != self._of(self._kind)
             or not wrapper.__dict__.keys().isdisjoint(self._names)
-            or self._of(mysql.DatabaseWrapper) != self._djangos
+            or self._defined() != self._known
         )

@@ -237,7 +237,8 @@ def test_a_lease_that_ends_with_the_transaction_changes_nothing(
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         raise ZeroDivisionError
     Row.objects.count()
-    assert spans.names() == ["INSERT rows_row", "COMMIT", "ROLLBACK", "SELECT rows_row"]
+    # Of the block without a statement nothing was sent.
+    assert spans.names() == ["INSERT rows_row", "COMMIT", "SELECT rows_row"]
     release_connections()
     close_pool("default")
 

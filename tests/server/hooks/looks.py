@@ -136,16 +136,27 @@ def _insert(alias: str) -> Any:
     return key if key < FIRST_KEY else "made"
 
 
-def differences(stock: Look, ours: Look) -> list[str]:
-    """One line for each thing that is not as on Django's engine."""
+def differences(stock: Look, ours: Look, around: str = "") -> list[str]:
+    """One line for each thing that is not as on Django's engine.
+
+    In a block ours has its transaction under the server's autocommit, and sends nothing before the
+    first statement.
+    """
+    other = (*_OF_A_TRANSACTION, *_OF_THE_LAST_STATEMENT) if around == "atomic" else ("\0",)
     missing = "no answer"
     return [
         f"{name}: Django's {stock.get(name, missing)!r}, ours {ours.get(name, missing)!r}"
         for name in sorted(stock.keys() | ours.keys())
         if stock.get(name, missing) != ours.get(name, missing)
+        and not name.startswith(other)
         and not (name.startswith(_OF_THE_LAST_STATEMENT) and not ours.get(name))
     ]
 
+
+_OF_A_TRANSACTION = (
+    "variables of the session: autocommit",
+    "variables of the session: in_transaction",
+)
 
 # Before a lease's first statement they tell nothing, where Django's tell of the set-up, or of the
 # thread's own statement before. What they must not tell of is another thread's.

@@ -245,6 +245,6 @@ def assert_same(
         found += [
             f"{lease}, turn {number} ({thread}): {difference}"
             for number, thread, a, b in zip(count(1), scenario.order, stock, ours, strict=False)
-            for difference in differences(a, b)
+            for difference in differences(a, b, scenario.frame(number - 1))
         ]
     assert not found, "\n".join(["not as on Django's engine:", *found])

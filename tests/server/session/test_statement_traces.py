@@ -10,7 +10,7 @@ import MySQLdb
 import pytest
 from MySQLdb.connections import Connection
 
-from mysqlpool.session.statements import USER_VARIABLE, Classifier
+from mysqlpool.session.statements import USER_VARIABLE, Classifier, Effect
 from tests.server import PrivateServer, Server
 
 classifier = Classifier()
@@ -130,7 +130,7 @@ def test_to_read_an_unknown_user_variable_leaves_nothing(
 ) -> None:
     rows(watched, sql)
     assert rows(watched, USER_VARIABLES[flavour]) == ()
-    assert classifier.effect(sql.encode()) == (None, None, USER_VARIABLE)
+    assert classifier.effect(sql.encode()) == Effect(reads=USER_VARIABLE, rows=True)
 
 
 @pytest.mark.parametrize(

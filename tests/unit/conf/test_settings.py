@@ -206,6 +206,7 @@ BAD_VALUES: dict[str, tuple[Any, ...]] = {
     "echo": ("info", 1, None),
     "logging_name": ("", 3, None),
     "reset_on_return": (None, False, "commit", 1),
+    "begin": ("late", "", None, True, []),
     "reset": ("never", "changed", None, True, []),
     "hosts": ("last", "", None, True, ["first"]),
     "tcp_keepalive": (0, 1, None, "on", 60),
@@ -257,8 +258,9 @@ def test_a_typo_is_answered_with_the_nearest_known_key(settings: Settings) -> No
     )
     settings.MYSQLPOOL_ARGUMENTS = {}
     assert refusal({"pingafter": 1}).endswith("did you mean 'ping_after'?")
-    assert "known are: connect_args, echo, host_retry, hosts, lease, logging_name" in refusal(
-        {"zzz": 1}
+    assert (
+        "known are: begin, connect_args, echo, host_retry, hosts, lease, logging_name"
+        in refusal({"zzz": 1})
     )
     assert refusal({"class": "QuePool"}).endswith("not 'QuePool': did you mean 'QueuePool'?")
 

@@ -11,7 +11,6 @@ from MySQLdb import _mysql
 from MySQLdb.converters import conversions
 
 from mysqlpool.session.statements import (
-    PLAIN,
     ROWS,
     USER_VARIABLE,
     AsciiClassifier,
