@@ -1,0 +1,47 @@
+"""An application cannot tell our engine from Django's, whatever it does with transactions."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from .modes import LEASES, MODES, pool
+from .player import differences, play
+from .programs import Program, programs
+from .world import OURS, STOCK, World, alias
+
+EXAMPLES = int(os.environ.get("MYSQLPOOL_PROGRAMS", "60"))
+KINDS = {f"{mode}, {lease}": pool(mode, lease) for mode in MODES for lease in LEASES}
+
+
+def assert_same(program: Program, here: World) -> None:
+    """A program shows on our engine, in each way to begin and each tenure, what it shows on
+    Django's.
+    """
+    with alias("begin", STOCK) as name:
+        stock = play(program, name, here)
+    found = []
+    for kind, options in KINDS.items():
+        with alias("begin", OURS, OPTIONS={"pool": options}) as name:
+            ours = play(program, name, here)
+        found += [f"{kind}: {line}" for line in differences(stock, ours)]
+    assert not found, "\n".join([f"{program!r}", "is not as on Django's engine:", *found])
+
+
+# Where somebody asks for more programs they are others each time.
+@pytest.mark.timeout(300 + EXAMPLES)
+@settings(
+    max_examples=EXAMPLES,
+    derandomize="MYSQLPOOL_PROGRAMS" not in os.environ,
+    print_blob=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(program=programs())
+def test_a_random_program_shows_what_it_shows_on_djangos_engine(
+    here: World, program: Program
+) -> None:
+    assert_same(program, here)
