@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
+from .dangers import DANGERS
 from .modes import LEASES, MODES, pool
 from .player import differences, play
 from .programs import Program, programs
@@ -38,6 +39,7 @@ def assert_same(program: Program, here: World) -> None:
     print_blob=True,
     deadline=None,
     database=None,
+    phases=[phase for phase in Phase if phase is not Phase.explain],
     suppress_health_check=list(HealthCheck),
 )
 @given(program=programs())
@@ -45,3 +47,8 @@ def test_a_random_program_shows_what_it_shows_on_djangos_engine(
     here: World, program: Program
 ) -> None:
     assert_same(program, here)
+
+
+@pytest.mark.parametrize("danger", DANGERS)
+def test_a_known_danger_shows_what_it_shows_on_djangos_engine(here: World, danger: str) -> None:
+    assert_same(DANGERS[danger], here)
