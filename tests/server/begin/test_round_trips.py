@@ -1,0 +1,51 @@
+"""What each kind of block costs: round trips, counted on the wire, and statements, by the server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.observer import Observer
+
+from .blocks import ALIAS, BLOCKS, prepare
+from .modes import LEASES, MODES, pool
+from .wire import PLAIN, Wire
+from .world import OURS, STOCK, World, alias
+
+
+@pytest.fixture(scope="module")
+def wire(server: Any) -> Iterator[Wire]:
+    with Wire(server) as wire:
+        yield wire
+
+
+def assert_costs(kind: str, mode: str | None, wire: Wire, observer: Observer) -> None:
+    block = BLOCKS[kind]
+    prepare()
+    block.run()  # What is done once for each connection is over.
+    with observer.counting("Questions") as statements, wire.counting() as traffic:
+        block.run()
+    found = len(traffic.requests), traffic.round_trips, *statements
+    round_trips, wanted = block.cost(mode)
+    assert found == (round_trips, round_trips, wanted), traffic.requests
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("lease", LEASES)
+def test_a_block_costs_its_round_trips_and_statements(
+    here: World, wire: Wire, observer: Observer, lease: str, mode: str | None, kind: str
+) -> None:
+    options = {**PLAIN, "pool": pool(mode, lease)}
+    with alias(ALIAS, OURS, PORT=wire.port, OPTIONS=options):
+        assert_costs(kind, mode, wire, observer)
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_it_costs_as_much_on_djangos_engine_as_the_table_says(
+    here: World, wire: Wire, observer: Observer, kind: str
+) -> None:
+    with alias(ALIAS, STOCK, PORT=wire.port, OPTIONS=PLAIN):
+        assert_costs(kind, None, wire, observer)
