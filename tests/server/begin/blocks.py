@@ -197,7 +197,7 @@ def _request(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[], None]:
         settings = connections[ALIAS].settings_dict
         before, settings["ATOMIC_REQUESTS"] = settings["ATOMIC_REQUESTS"], True
         try:
-            request.urlconf = (path("", view),)
+            request.urlconf = (path("", view),)  # type: ignore[assignment]  # Patterns will do, too.
             handler = WSGIHandler()
             assert handler.get_response(request).status_code == 200
         finally:

@@ -31,7 +31,7 @@ from .programs import (
     Stream,
     Use,
 )
-from .world import FIRST, HELD, SECOND, World, forget
+from .world import FIRST, SECOND, World, forget
 
 __all__ = ["View", "differences", "play"]
 
@@ -103,13 +103,21 @@ class Player:
             "savepoints": len(connection.savepoint_ids),
             "hooks that wait": len(connection.run_on_commit),
         }
-        committed = self.world.look()
         why = shown(error)
         if connection.closed_in_transaction and isinstance(error, django.db.ProgrammingError):
             # Django says that the block is broken, and we that it cannot have another connection.
             why = ("refused",)
-        view = View(step, tuple(seen), why, state, tuple(self.hooks), committed, self._queries(step))
-        self.views.append(view)
+        self.views.append(
+            View(
+                step,
+                tuple(seen),
+                why,
+                state,
+                tuple(self.hooks),
+                self.world.look(),
+                self._queries(step),
+            )
+        )
 
     def _queries(self, step: Step) -> list[str]:
         queries = [str(query["sql"]) for query in self.connection.queries_log]
@@ -249,9 +257,7 @@ class Player:
 
     @do.register
     def _(self, step: Block, seen: list[Any]) -> None:
-        with transaction.atomic(
-            using=self.alias, savepoint=step.savepoint, durable=step.durable
-        ):
+        with transaction.atomic(using=self.alias, savepoint=step.savepoint, durable=step.durable):
             for inner in step.body:
                 self.take(inner)
 

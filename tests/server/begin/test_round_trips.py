@@ -1,4 +1,4 @@
-"""What each kind of block costs: round trips, counted on the wire, and statements, by the server."""
+"""What each kind of block costs: round trips on the wire, and statements as the server counts."""
 
 from __future__ import annotations
 
