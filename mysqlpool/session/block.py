@@ -101,6 +101,21 @@ class Block:
             return True
         return self._keep_rollback(name)
 
+    def returns(self, sql: bytes) -> bool:
+        """Whether a statement goes back to a savepoint that the server has made.
+
+        It undoes the later ones, so what waits of them need not be sent.
+        """
+        match = _SAVEPOINT.fullmatch(sql.decode("ascii", "replace"))
+        if match is None or match["verb"] != "ROLLBACK TO SAVEPOINT":
+            return False
+        name = match["name"].lower()
+        if name not in self.savepoints or self._waiting(name) is not None:
+            return False
+        del self.savepoints[self.savepoints.index(name) + 1 :]
+        self.unsent = []
+        return True
+
     def _keep_savepoint(self, name: str, sql: str) -> bool:
         if name in self.savepoints:
             return False  # It would replace the other one.
@@ -119,11 +134,10 @@ class Block:
 
     def _keep_rollback(self, name: str) -> bool:
         """Where a savepoint was not sent, nothing has happened in it."""
-        del self.savepoints[self.savepoints.index(name) + 1 :]
         waiting = self._waiting(name)
         if waiting is None:
-            self.unsent = []  # It undoes the savepoints that were made in it.
             return False
+        del self.savepoints[self.savepoints.index(name) + 1 :]
         del self.unsent[waiting + 1 :]
         return True
 

@@ -721,7 +721,7 @@ class Session(Connection):
         self._touched = True
         block = None
         if self.block is not None:
-            block = self._block_for(False if dirty and rows else rows)
+            block = self._block_for(sql, False if dirty and rows else rows)
         if dirty:
             self._stain(dirty)
         if transaction:
@@ -768,7 +768,7 @@ class Session(Connection):
             and self._is_at_own_autocommit()
         )
 
-    def _block_for(self, rows: bool | None) -> Block | None:
+    def _block_for(self, sql: bytes, rows: bool | None) -> Block | None:
         """The block to which a statement belongs that is sent now; None where it has been left.
 
         What asks how the last statement went goes out at once, as it has to follow that.
@@ -776,7 +776,7 @@ class Session(Connection):
         block = self.block
         if block is None or (rows is None and not block.ahead()):
             return None
-        if block.in_doubt or not rows:
+        if block.in_doubt or not (rows or block.returns(sql)):
             self._leave_block()
             return None
         return block

@@ -438,6 +438,7 @@ class DatabaseWrapper(LateTransactions):
         if self.tenure.standing is RESTING or self._waits:
             return bool(self.autocommit)
         if self._may_wait():  # Perhaps to begin a transaction. A new connection is outside of one.
+            self.autocommit = True
             return True
         if self.connection is None:
             self._connect_as_engine()

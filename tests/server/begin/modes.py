@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-# None is what there is without that option.
-MODES: Sequence[str | None] = [None]
+MODES: Sequence[str | None] = ["fused", "separate", "autocommit"]
 LEASES = ("task", "transaction")
 
 
