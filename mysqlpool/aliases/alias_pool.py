@@ -60,6 +60,7 @@ class AliasPool(ABC):
         self._users: weakref.WeakKeyDictionary[User, object] = weakref.WeakKeyDictionary()
         self._known: list[tuple[object, Identity]] = []
         self._server_info: str | None = None
+        self._begin_mode = settings.begin
         self._silent: dict[object, float] = {}  # servers that did not answer, and when asked last
         # An ended session is restored by its tenure, so SQLAlchemy has nothing to reset.
         own = {"logging_name": alias, **settings.arguments, "reset_on_return": None}
@@ -135,16 +136,27 @@ class AliasPool(ABC):
         session.alias = self.alias
         session.identity, session.settings = access.identity, access.settings
         session.multiplexed = self.settings.lease == "transaction"
-        session.begin_mode = self.settings.begin
         session.single_use = self.settings.reset == "always"
         info = session.get_server_info()
         # After a failover another server may answer at the same address.
         if info != self._server_info:
             self._server_info = info
             self.server_data.clear()
+            self._begin_mode = self._asked_how_to_begin(session)
+        session.begin_mode = self._begin_mode
         if all(settings != access.settings for settings, _ in list(self._known)):
             session.broken = "settings changed"  # Meanwhile. It is closed when it comes back.
         return session
+
+    def _asked_how_to_begin(self, session: Session) -> str:
+        """The setting, unless the server begins a transaction after each COMMIT by itself.
+
+        Then all that follows would be in one, where autocommit is not switched.
+        """
+        wanted = self.settings.begin
+        if wanted == "autocommit" or session.ask(b"SELECT @@completion_type") == "NO_CHAIN":
+            return wanted
+        return "autocommit"
 
     def _connect(self, access: Access) -> Session:
         servers = servers_of(access.identity.params)

@@ -766,6 +766,7 @@ class Session(Connection):
             and self.recording is None
             and not (self.dirty or self.broken or self.begun)
             and self._is_at_own_autocommit()
+            and not any("completion_type" in one.names for one in self.carried)
         )
 
     def _block_for(self, sql: bytes, rows: bool | None) -> Block | None:

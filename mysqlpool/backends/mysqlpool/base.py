@@ -403,8 +403,7 @@ class DatabaseWrapper(LateTransactions):
             if tenure.standing is RESTING:
                 self._resume()
             elif self.connection is None:
-                if self.in_atomic_block and self.closed_in_transaction:
-                    # On Django's engine the first statement says so.
+                if self._is_closed_in_block():  # On Django's engine the first statement says so.
                     self.validate_no_broken_transaction()
                 self._connect_as_engine()
             return super()._cursor(name)  # type: ignore[misc]
@@ -435,7 +434,7 @@ class DatabaseWrapper(LateTransactions):
 
     def get_autocommit(self) -> bool:
         """Django's; a wrapper that rests, or whose transaction waits, knows without a lease."""
-        if self.tenure.standing is RESTING or self._waits:
+        if self.tenure.standing is RESTING or self._waits or self._is_closed_in_block():
             return bool(self.autocommit)
         if self._may_wait():  # Perhaps to begin a transaction. A new connection is outside of one.
             self.autocommit = True
@@ -443,6 +442,10 @@ class DatabaseWrapper(LateTransactions):
         if self.connection is None:
             self._connect_as_engine()
         return bool(super().get_autocommit())
+
+    def _is_closed_in_block(self) -> bool:
+        """Whether it was closed in an ``atomic`` block that has not ended yet."""
+        return bool(self.in_atomic_block and self.closed_in_transaction)
 
     def set_autocommit(self, autocommit: bool, *args: Any, **kwargs: Any) -> None:
         """Django's. Switching it on is also the end of an ``atomic`` block, and of its lease.
