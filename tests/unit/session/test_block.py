@@ -60,8 +60,8 @@ class Late:
         if block is None:
             self.server.execute(sql)
         elif sql.startswith("WRITE"):
-            for text in block.ahead():
-                self.server.execute(text.decode())
+            for ahead in block.ahead():
+                self.server.execute(ahead.decode())
                 block.sent()
             self.server.execute(sql)
         elif not block.keeps(sql):
