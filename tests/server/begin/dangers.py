@@ -25,7 +25,9 @@ from .programs import (
 )
 
 _CREATE = Sql("CREATE TABLE IF NOT EXISTS side (n INT)")
+# To wait for a lock takes a second, unless one does not want to: MariaDB calls both 1205.
 _WAIT = Sql("UPDATE duel SET n = n + 1 WHERE id = 1", held=True, caught=True)
+_NO_WAIT = Sql("SELECT n FROM duel WHERE id = 1 FOR UPDATE NOWAIT", held=True, caught=True)
 _DUPLICATE = "INSERT INTO rows_row (text, number) VALUES ('x', 8), ('x', 8)"
 
 
@@ -106,10 +108,13 @@ DANGERS: Mapping[str, Program] = MappingProxyType(
             Call("rollback"),
             Call("set_autocommit", True),
         ),
-        "a lock wait timeout": _failing(Sql(insert(1)), _WAIT, Sql(insert(2))),
-        "a lock wait timeout first": _failing(_WAIT, Sql(insert(2))),
-        "a lock wait timeout, and a commit": (
-            Block((Sql(insert(1)), Block((_WAIT, Sql(insert(2)))), Sql(insert(3)))),
+        "a lock wait timeout": (
+            Block((Block((Sql(insert(1)), _WAIT, Fail()), caught=True), Sql(insert(2)))),
+        ),
+        "a lock that is not waited for": _failing(Sql(insert(1)), _NO_WAIT, Sql(insert(2))),
+        "a lock that is not waited for first": _failing(_NO_WAIT, Sql(insert(2))),
+        "a lock that is not waited for, and a commit": (
+            Block((Sql(insert(1)), Block((_NO_WAIT, Sql(insert(2)))), Sql(insert(3)))),
         ),
         "a duplicate in two rows first": _failing(Sql(_DUPLICATE, caught=True), Sql(insert(2))),
         "a duplicate in a nested block": (
@@ -179,7 +184,47 @@ DANGERS: Mapping[str, Program] = MappingProxyType(
             Sql(insert(2)),
             Sql("UNLOCK TABLES"),
         ),
+        "tables locked for writing": (
+            Sql("LOCK TABLES rows_row WRITE"),
+            Block((Sql(insert(1)),)),
+            *_failing(Sql(insert(2))),
+            Sql("UNLOCK TABLES"),
+        ),
+        "tables locked for writing inside": (
+            Block(
+                (
+                    Sql(insert(1)),
+                    Sql("LOCK TABLES rows_row WRITE"),
+                    Sql(insert(2)),
+                    Block((Sql(insert(3)), Fail()), caught=True),
+                    Sql("UNLOCK TABLES"),
+                    Sql(insert(4)),
+                    Fail(),
+                ),
+                caught=True,
+            ),
+        ),
         # What was there before the block
+        "a temporary table before": (
+            Sql("CREATE TEMPORARY TABLE passing (n INT)"),
+            *_failing(Sql("INSERT INTO passing VALUES (1)"), Sql(insert(1))),
+            Sql("SELECT n FROM passing"),
+        ),
+        "a temporary table inside": _failing(
+            Sql(insert(1)), Sql("CREATE TEMPORARY TABLE passing (n INT)"), Sql(insert(2))
+        ),
+        "a distributed transaction inside": _failing(
+            Sql("XA START 'x'", caught=True), Sql(insert(1)), Sql("XA END 'x'", caught=True)
+        ),
+        "a distributed transaction inside, after a read": _failing(
+            Sql(SELECT), Sql("XA START 'x'", caught=True), Sql(insert(1))
+        ),
+        "a distributed transaction around": (
+            Sql("XA START 'x'"),
+            Block((Sql(insert(1), caught=True),), caught=True),
+            Sql("XA END 'x'"),
+            Sql("XA ROLLBACK 'x'"),
+        ),
         "raw BEGIN before": (Sql("BEGIN"), Sql(insert(1)), *_failing(Sql(insert(2)))),
         "raw SET autocommit = 0 before": (
             Sql("SET autocommit = 0"),
@@ -198,6 +243,27 @@ DANGERS: Mapping[str, Program] = MappingProxyType(
         # The connection
         "closed inside": (
             Block((Sql(insert(1)), Call("close"), Sql(insert(2), caught=True)), caught=True),
+            Sql(insert(3)),
+        ),
+        "killed for good inside": _failing(
+            Sql(insert(1)), Sql("KILL CONNECTION_ID()", caught=True), Sql(insert(2), caught=True)
+        ),
+        "killed for good inside first": _failing(
+            Sql("KILL CONNECTION_ID()", caught=True), Sql(insert(2), caught=True)
+        ),
+        "killed for good, and committed": (
+            Block((Sql(insert(1)), Sql("KILL CONNECTION_ID()", caught=True)), caught=True),
+            Sql(insert(2)),
+        ),
+        "killed for good in a nested block": (
+            Block(
+                (
+                    Sql(insert(1)),
+                    Block((Sql("KILL CONNECTION_ID()"),), caught=True),
+                    Sql(insert(2), caught=True),
+                ),
+                caught=True,
+            ),
             Sql(insert(3)),
         ),
         "closed inside first": (Block((Call("close"),), caught=True), Sql(insert(3))),

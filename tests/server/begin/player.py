@@ -80,6 +80,7 @@ class Player:
         self.kept: Any = None
         self.hooks: list[str] = []
         self.connection.force_debug_cursor = True
+        self._has_locked_all_out = False
 
     def take(self, step: Step) -> None:
         """Do it; an error that the application does not catch there goes on."""
@@ -114,10 +115,13 @@ class Player:
                 why,
                 state,
                 tuple(self.hooks),
-                self.world.look(),
+                self._look(),
                 self._queries(step),
             )
         )
+
+    def _look(self) -> Any:
+        return None if self._has_locked_all_out else self.world.look()
 
     def _queries(self, step: Step) -> list[str]:
         queries = [str(query["sql"]) for query in self.connection.queries_log]
@@ -138,6 +142,8 @@ class Player:
         with held, self.connection.cursor() as cursor:
             for text in texts:
                 execute(cursor, text, step.args, seen)
+                if text.startswith(("LOCK", "UNLOCK")):
+                    self._has_locked_all_out = text.endswith("WRITE")
 
     @do.register
     def _(self, step: Many, seen: list[Any]) -> None:

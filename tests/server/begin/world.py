@@ -50,6 +50,7 @@ class World:
 
     def __init__(self, server: Any) -> None:
         self.observer = Observer(server)
+        self.observer.query("SET SESSION lock_wait_timeout = 5")
         self.rival = MySQLdb.connect(
             host=server.host,
             port=server.port,
