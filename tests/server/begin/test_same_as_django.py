@@ -52,3 +52,18 @@ def test_a_random_program_shows_what_it_shows_on_djangos_engine(
 @pytest.mark.parametrize("danger", DANGERS)
 def test_a_known_danger_shows_what_it_shows_on_djangos_engine(here: World, danger: str) -> None:
     assert_same(DANGERS[danger], here)
+
+
+@pytest.mark.parametrize(
+    ("danger", "number"),
+    [
+        ("a deadlock, not caught", 1213),
+        ("a lock wait timeout", 1205),
+        ("killed", 1317),
+        ("tables locked before", 1099),
+    ],
+)
+def test_a_danger_is_what_it_is_called(here: World, danger: str, number: int) -> None:
+    with alias("begin", STOCK) as name:
+        views = play(DANGERS[danger], name, here)
+    assert number in {view.error[1] for view in views if view.error and len(view.error) > 2}
