@@ -300,7 +300,6 @@ def _by_hand(draw: st.DrawFn) -> tuple[Step, ...]:
     )
 
 
-# Those that wait for somebody else take longer, and are rare.
 _leaves: st.SearchStrategy[Step] = st.one_of(
     st.builds(Sql, _plain, caught=_caught),
     st.builds(Sql, _texts, caught=_caught),
@@ -345,12 +344,17 @@ _leaves: st.SearchStrategy[Step] = st.one_of(
 )
 
 
-def _waits() -> st.SearchStrategy[Step]:
-    wait = "UPDATE duel SET n = n + 1 WHERE id = 1"
-    return st.one_of(
-        st.builds(Deadlock, caught=_caught),
-        st.builds(Sql, st.just(wait), held=st.just(True), caught=_caught),
-    )
+@st.composite
+def _waits(draw: st.DrawFn) -> Program:
+    """A transaction that somebody else is in the way of, seldom: a lock wait takes a second."""
+    chance = draw(st.integers(0, 199))
+    if chance == 99:
+        wait: Step = Sql("UPDATE duel SET n = n + 1 WHERE id = 1", held=True, caught=draw(_caught))
+    elif 100 <= chance < 120:
+        wait = Deadlock(caught=draw(_caught))
+    else:
+        return ()
+    return (Block((Sql(insert(0), caught=True), wait, *draw(st.lists(_leaves, max_size=3)))),)
 
 
 def _steps(depth: int) -> st.SearchStrategy[Step]:
@@ -379,7 +383,5 @@ def programs(draw: st.DrawFn) -> Program:
         _by_hand(),
     )
     program = [step for part in draw(st.lists(parts, min_size=1, max_size=4)) for step in part]
-    if draw(st.integers(0, 15)) == 7:  # It takes a while.
-        at = draw(st.integers(0, len(program)))
-        program[at:at] = [Block((Sql(insert(0), caught=True), draw(_waits())))]
-    return tuple(program)
+    at = draw(st.integers(0, len(program)))
+    return (*program[:at], *draw(_waits()), *program[at:])

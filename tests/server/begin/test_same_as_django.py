@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from .dangers import DANGERS
 from .modes import LEASES, MODES, pool
 from .player import differences, play
-from .programs import Program, programs
+from .programs import SELECT, Block, Program, Sql, programs
 from .world import OURS, STOCK, World, alias
 
-EXAMPLES = int(os.environ.get("MYSQLPOOL_PROGRAMS", "60"))
+EXAMPLES = int(os.environ.get("MYSQLPOOL_PROGRAMS", "40"))
 KINDS = {f"{mode}, {lease}": pool(mode, lease) for mode in MODES for lease in LEASES}
 
+# An alias's settings, for both engines
+USUAL: Mapping[str, Any] = MappingProxyType({})
+AUTOCOMMIT_OFF: Mapping[str, Any] = MappingProxyType({"AUTOCOMMIT": False})
+ONE_STATEMENT: Mapping[str, Any] = MappingProxyType({"OPTIONS": {"multi_statements": False}})
 
-def assert_same(program: Program, here: World) -> None:
+
+def assert_same(program: Program, here: World, aliases: Mapping[str, Any] = USUAL) -> None:
     """A program shows on our engine, in each way to begin and each tenure, what it shows on
     Django's.
     """
-    with alias("begin", STOCK) as name:
+    with alias("begin", STOCK, **aliases) as name:
         stock = play(program, name, here)
     found = []
-    for kind, options in KINDS.items():
-        with alias("begin", OURS, OPTIONS={"pool": options}) as name:
+    for kind, pool in KINDS.items():
+        options = {**aliases.get("OPTIONS", {}), "pool": pool}
+        with alias("begin", OURS, **{**aliases, "OPTIONS": options}) as name:
             ours = play(program, name, here)
         found += [f"{kind}: {line}" for line in differences(stock, ours)]
     assert not found, "\n".join([f"{program!r}", "is not as on Django's engine:", *found])
@@ -42,16 +52,28 @@ def assert_same(program: Program, here: World) -> None:
     phases=[phase for phase in Phase if phase is not Phase.explain],
     suppress_health_check=list(HealthCheck),
 )
-@given(program=programs())
+@given(
+    program=programs(),
+    aliases=st.sampled_from([USUAL, USUAL, USUAL, AUTOCOMMIT_OFF, ONE_STATEMENT]),
+)
 def test_a_random_program_shows_what_it_shows_on_djangos_engine(
-    here: World, program: Program
+    here: World, program: Program, aliases: Mapping[str, Any]
 ) -> None:
-    assert_same(program, here)
+    assert_same(program, here, aliases)
 
 
 @pytest.mark.parametrize("danger", DANGERS)
 def test_a_known_danger_shows_what_it_shows_on_djangos_engine(here: World, danger: str) -> None:
     assert_same(DANGERS[danger], here)
+
+
+@pytest.mark.parametrize("left", [1, 2, 16, 17, 18, 19, 20, 24])
+def test_a_text_that_only_just_fits_into_a_packet_does(here: World, left: int) -> None:
+    """What begins the transaction must not make it too big."""
+    with here.packets_of(65_536) as greatest:
+        text = "SELECT LENGTH('{}')"
+        filled = text.format("x" * (greatest - left - len(text.format(""))))
+        assert_same((Block((Sql(filled, caught=True), Sql(SELECT))),), here)
 
 
 @pytest.mark.parametrize(

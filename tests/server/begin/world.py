@@ -74,6 +74,16 @@ class World:
             return rows, error.args[0]
 
     @contextmanager
+    def packets_of(self, size: int) -> Iterator[int]:
+        """In this block sessions are opened that take packets of this size at most."""
+        ((before,),) = self.observer.query("SELECT @@GLOBAL.max_allowed_packet")
+        self.observer.query("SET GLOBAL max_allowed_packet = %s", size)
+        try:
+            yield size
+        finally:
+            self.observer.query("SET GLOBAL max_allowed_packet = %s", before)
+
+    @contextmanager
     def row_held(self) -> Iterator[None]:
         """In this block somebody else has locked the row that is for that."""
         self._ask_rival("START TRANSACTION", f"UPDATE duel SET n = n + 1 WHERE id = {HELD}")
