@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from types import MappingProxyType
 from typing import Any
@@ -17,9 +18,8 @@ from django.urls import path
 
 from tests.rows.models import Row
 
-__all__ = ["ALIAS", "BLOCKS", "Kind", "prepare"]
+__all__ = ["BLOCKS", "Kind", "prepare"]
 
-ALIAS = "begin"
 THERE = 1  # the number of a row that is always there
 _numbers = count(1000)
 
@@ -33,7 +33,7 @@ class Kind:
     ``fused``: round trips, where what begins it travels in that one's packet.
     """
 
-    run: Callable[[], object]
+    run: Callable[[str], object]
     django: int
     late: int
     fused: int
@@ -47,163 +47,158 @@ class Kind:
         return self.django, self.django
 
 
-def prepare() -> None:
+def prepare(alias: str) -> None:
     """Make the row that is always there, and the connection."""
-    _rows().update_or_create(number=THERE, defaults={"text": "there"})
+    _rows(alias).update_or_create(number=THERE, defaults={"text": "there"})
 
 
-def _rows() -> Any:
-    return Row.objects.using(ALIAS)
+def _rows(alias: str) -> Any:
+    return Row.objects.using(alias)
 
 
-def _atomic(savepoint: bool = True) -> Any:
-    return transaction.atomic(using=ALIAS, savepoint=savepoint)
+def _atomic(alias: str, savepoint: bool = True) -> Any:
+    return transaction.atomic(using=alias, savepoint=savepoint)
 
 
-def _read() -> None:
-    assert _rows().get(number=THERE).pk
+def _read(alias: str) -> None:
+    assert _rows(alias).get(number=THERE).pk
 
 
-def _write() -> None:
-    _rows().create(text="new", number=next(_numbers))
+def _write(alias: str) -> None:
+    _rows(alias).create(text="new", number=next(_numbers))
 
 
 class _Failed(Exception):
     """The application's own."""
 
 
-def _empty() -> None:
-    with _atomic():
+def _empty(alias: str) -> None:
+    with _atomic(alias):
         pass
 
 
-def _one_read() -> None:
-    with _atomic():
-        _read()
+def _one_read(alias: str) -> None:
+    with _atomic(alias):
+        _read(alias)
 
 
-def _one_write() -> None:
-    with _atomic():
-        _write()
+def _one_write(alias: str) -> None:
+    with _atomic(alias):
+        _write(alias)
 
 
-def _nested() -> None:
-    with _atomic():
-        _read()
-        with _atomic():
-            _write()
+def _nested(alias: str) -> None:
+    with _atomic(alias):
+        _read(alias)
+        with _atomic(alias):
+            _write(alias)
 
 
-def _update_or_create() -> None:
-    _, created = _rows().update_or_create(number=THERE, defaults={"text": "there"})
+def _update_or_create(alias: str) -> None:
+    _, created = _rows(alias).update_or_create(number=THERE, defaults={"text": "there"})
     assert not created
 
 
-def _update_or_create_new() -> None:
-    _, created = _rows().update_or_create(number=next(_numbers), defaults={"text": "new"})
+def _update_or_create_new(alias: str) -> None:
+    _, created = _rows(alias).update_or_create(number=next(_numbers), defaults={"text": "new"})
     assert created
 
 
-def _get_or_create() -> None:
-    _, created = _rows().get_or_create(number=THERE, defaults={"text": "there"})
+def _get_or_create(alias: str) -> None:
+    _, created = _rows(alias).get_or_create(number=THERE, defaults={"text": "there"})
     assert not created
 
 
-def _get_or_create_new() -> None:
-    _, created = _rows().get_or_create(number=next(_numbers), defaults={"text": "new"})
+def _get_or_create_new(alias: str) -> None:
+    _, created = _rows(alias).get_or_create(number=next(_numbers), defaults={"text": "new"})
     assert created
 
 
-def _lock_and_save() -> None:
-    with _atomic():
-        _rows().select_for_update().get(number=THERE).save()
+def _lock_and_save(alias: str) -> None:
+    with _atomic(alias):
+        _rows(alias).select_for_update().get(number=THERE).save()
 
 
-def _nested_empty() -> None:
-    with _atomic(), _atomic():
+def _nested_empty(alias: str) -> None:
+    with _atomic(alias), _atomic(alias):
         pass
 
 
-def _nested_without_savepoint() -> None:
-    with _atomic(), _atomic(savepoint=False):
-        _write()
+def _nested_without_savepoint(alias: str) -> None:
+    with _atomic(alias), _atomic(alias, savepoint=False):
+        _write(alias)
 
 
-def _failing_at_once() -> None:
-    with suppress(_Failed), _atomic():
+def _failing_at_once(alias: str) -> None:
+    with suppress(_Failed), _atomic(alias):
         raise _Failed
 
 
-def _failing_after_a_write() -> None:
-    with suppress(_Failed), _atomic():
-        _write()
+def _failing_after_a_write(alias: str) -> None:
+    with suppress(_Failed), _atomic(alias):
+        _write(alias)
         raise _Failed
 
 
-def _failing_within() -> None:
-    with _atomic():
-        _write()
-        with suppress(_Failed), _atomic():
-            _write()
+def _failing_within(alias: str) -> None:
+    with _atomic(alias):
+        _write(alias)
+        with suppress(_Failed), _atomic(alias):
+            _write(alias)
             raise _Failed
 
 
-def _failing_within_at_once() -> None:
-    with _atomic():
-        _write()
-        with suppress(_Failed), _atomic():
+def _failing_within_at_once(alias: str) -> None:
+    with _atomic(alias):
+        _write(alias)
+        with suppress(_Failed), _atomic(alias):
             raise _Failed
 
 
-def _two_within() -> None:
-    with _atomic():
+def _two_within(alias: str) -> None:
+    with _atomic(alias):
         for _ in range(2):
-            with _atomic():
-                _write()
+            with _atomic(alias):
+                _write(alias)
 
 
-def _bulk_create() -> None:
-    _rows().bulk_create([Row(text="new", number=next(_numbers)) for _ in range(3)])
+def _bulk_create(alias: str) -> None:
+    _rows(alias).bulk_create([Row(text="new", number=next(_numbers)) for _ in range(3)])
 
 
-def _by_hand() -> None:
-    transaction.set_autocommit(False, using=ALIAS)
+def _by_hand(alias: str) -> None:
+    transaction.set_autocommit(False, using=alias)
     for _ in range(2):
-        _write()
-        transaction.commit(using=ALIAS)
-    transaction.set_autocommit(True, using=ALIAS)
+        _write(alias)
+        transaction.commit(using=alias)
+    transaction.set_autocommit(True, using=alias)
 
 
-def _on_commit() -> None:
-    with _atomic():
-        _write()
-        transaction.on_commit(_read, using=ALIAS)
+def _on_commit(alias: str) -> None:
+    with _atomic(alias):
+        _write(alias)
+        transaction.on_commit(partial(_read, alias), using=alias)
 
 
-def _view_that_reads(request: HttpRequest) -> HttpResponse:
-    _read()
+def _view_that_reads(request: HttpRequest, alias: str) -> HttpResponse:
+    _read(alias)
     return HttpResponse()
 
 
-def _view_that_does_not(request: HttpRequest) -> HttpResponse:
+def _view_that_does_not(request: HttpRequest, alias: str) -> HttpResponse:
     return HttpResponse()
 
 
-def _request(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[], None]:
+def _request(view: Callable[[HttpRequest, str], HttpResponse], alias: str) -> None:
     """A request under ATOMIC_REQUESTS, through the handler."""
-
-    def run() -> None:
-        request = RequestFactory().get("/")
-        settings = connections[ALIAS].settings_dict
-        before, settings["ATOMIC_REQUESTS"] = settings["ATOMIC_REQUESTS"], True
-        try:
-            request.urlconf = (path("", view),)  # type: ignore[assignment]  # Patterns will do, too.
-            handler = WSGIHandler()
-            assert handler.get_response(request).status_code == 200
-        finally:
-            settings["ATOMIC_REQUESTS"] = before
-
-    return run
+    request = RequestFactory().get("/")
+    request.urlconf = (path("", view, {"alias": alias}),)  # type: ignore[assignment]  # Will do, too.
+    settings = connections[alias].settings_dict
+    before, settings["ATOMIC_REQUESTS"] = settings["ATOMIC_REQUESTS"], True
+    try:
+        assert WSGIHandler().get_response(request).status_code == 200
+    finally:
+        settings["ATOMIC_REQUESTS"] = before
 
 
 BLOCKS: Mapping[str, Kind] = MappingProxyType(
@@ -228,7 +223,7 @@ BLOCKS: Mapping[str, Kind] = MappingProxyType(
         "bulk_create": Kind(_bulk_create, 4, 3, 2),
         "two by hand": Kind(_by_hand, 6, 6, 4),
         "on_commit": Kind(_on_commit, 5, 4, 3),
-        "a request that reads": Kind(_request(_view_that_reads), 4, 3, 2),
-        "a request that does not": Kind(_request(_view_that_does_not), 3, 0, 0),
+        "a request that reads": Kind(partial(_request, _view_that_reads), 4, 3, 2),
+        "a request that does not": Kind(partial(_request, _view_that_does_not), 3, 0, 0),
     }
 )

@@ -9,10 +9,12 @@ import pytest
 
 from tests.observer import Observer
 
-from .blocks import ALIAS, BLOCKS, prepare
+from .blocks import BLOCKS, prepare
 from .modes import LEASES, MODES, pool
 from .wire import PLAIN, Wire
 from .world import OURS, STOCK, World, alias
+
+ALIAS = "begin"
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +25,10 @@ def wire(server: Any) -> Iterator[Wire]:
 
 def assert_costs(kind: str, mode: str | None, wire: Wire, observer: Observer) -> None:
     block = BLOCKS[kind]
-    prepare()
-    block.run()  # What is done once for each connection is over.
+    prepare(ALIAS)
+    block.run(ALIAS)  # What is done once for each connection is over.
     with observer.counting("Questions") as statements, wire.counting() as traffic:
-        block.run()
+        block.run(ALIAS)
     found = len(traffic.requests), traffic.round_trips, *statements
     round_trips, wanted = block.cost(mode)
     assert found == (round_trips, round_trips, wanted), traffic.requests
