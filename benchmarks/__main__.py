@@ -7,7 +7,7 @@ import importlib
 import sys
 
 # Each is a module here, whose main(argv) returns the exit code.
-BENCHMARKS = ("busy", "contention", "cycle", "slow_calls", "statements")
+BENCHMARKS = ("busy", "contention", "cycle", "latency", "slow_calls", "statements")
 
 
 def main() -> int:

@@ -76,7 +76,7 @@ class Player:
         self.world = world
         self.connection: Any = connections[alias]
         self.views: list[View] = []
-        self.savepoints: list[str | None] = []
+        self.savepoints: list[str] = []
         self.kept: Any = None
         self.hooks: list[str] = []
         self.connection.force_debug_cursor = True
@@ -212,7 +212,8 @@ class Player:
     def _(self, step: Call, seen: list[Any]) -> None:
         match step.name:
             case "savepoint":
-                self.savepoints.append(transaction.savepoint(using=self.alias))
+                if sid := transaction.savepoint(using=self.alias):  # None where there is none.
+                    self.savepoints.append(sid)
             case "savepoint_commit" | "savepoint_rollback":
                 if self.savepoints:
                     getattr(transaction, step.name)(self.savepoints.pop(), using=self.alias)

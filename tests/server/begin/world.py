@@ -23,11 +23,13 @@ OURS = "mysqlpool.backends.mysqlpool"
 # The rows of `duel`: one that somebody else has, and two that two want.
 HELD, FIRST, SECOND = 1, 2, 3
 
+ROWS = (
+    "CREATE TABLE rows_row (id BIGINT AUTO_INCREMENT PRIMARY KEY, text VARCHAR(100) NOT NULL,"
+    " number INT NOT NULL DEFAULT 0, UNIQUE (number))"
+)
+
 _TABLES = (
-    (
-        "CREATE TABLE rows_row (id BIGINT AUTO_INCREMENT PRIMARY KEY, text VARCHAR(100) NOT NULL,"
-        " number INT NOT NULL DEFAULT 0, UNIQUE (number))"
-    ),
+    ROWS,
     "CREATE TABLE duel (id INT PRIMARY KEY, n INT NOT NULL)",
     f"INSERT INTO duel VALUES ({HELD}, 0), ({FIRST}, 0), ({SECOND}, 0)",
     "CREATE TABLE heavy (id INT PRIMARY KEY, n INT NOT NULL)",
