@@ -51,7 +51,13 @@ DANGERS: Mapping[str, Program] = MappingProxyType(
         "a write and DDL in one text": _failing(
             Sql(f"{insert(1)}; DROP TABLE IF EXISTS side"), Sql(insert(2))
         ),
-        "TRUNCATE": _failing(Sql(insert(1)), Sql("TRUNCATE duel_of_nobody", caught=True), _CREATE),
+        "a write and raw COMMIT in one text": _failing(
+            Sql(insert(1)), Sql(f"{insert(2)}; COMMIT"), Sql(insert(3))
+        ),
+        "a read and raw COMMIT in one text, first": _failing(
+            Sql("SELECT 1; COMMIT"), Sql(insert(3))
+        ),
+        "TRUNCATE": _failing(Sql(insert(1)), Sql("TRUNCATE spare"), Sql(insert(2))),
         "ANALYZE first": _failing(Sql("ANALYZE TABLE rows_row"), Sql(insert(1))),
         "a view": _failing(Sql("CREATE OR REPLACE VIEW one AS SELECT 1"), Sql(insert(1))),
         "FLUSH": _failing(Sql(insert(1)), Sql("FLUSH TABLES duel"), Sql(insert(2))),

@@ -104,20 +104,14 @@ class Player:
             "savepoints": len(connection.savepoint_ids),
             "hooks that wait": len(connection.run_on_commit),
         }
-        why = shown(error)
+        why, queries = shown(error), self._queries(step)
         if connection.closed_in_transaction and isinstance(error, django.db.ProgrammingError):
             # Django says that the block is broken, and we that it cannot have another connection.
-            why = ("refused",)
+            # Nothing is sent, though Django's cursor notes what it refuses.
+            why, queries = ("refused",), []
+        committed = self._look()
         self.views.append(
-            View(
-                step,
-                tuple(seen),
-                why,
-                state,
-                tuple(self.hooks),
-                self._look(),
-                self._queries(step),
-            )
+            View(step, tuple(seen), why, state, tuple(self.hooks), committed, queries)
         )
 
     def _look(self) -> Any:

@@ -34,6 +34,7 @@ _TABLES = (
     f"INSERT INTO duel VALUES ({HELD}, 0), ({FIRST}, 0), ({SECOND}, 0)",
     "CREATE TABLE heavy (id INT PRIMARY KEY, n INT NOT NULL)",
     f"INSERT INTO heavy VALUES {', '.join(f'({i}, 0)' for i in range(100))}",
+    "CREATE TABLE spare (n INT)",
     "CREATE PROCEDURE put(n INT) INSERT INTO rows_row (text, number) VALUES ('put', n)",
     (
         "CREATE PROCEDURE put_and_fail(n INT) BEGIN"
