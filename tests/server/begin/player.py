@@ -105,9 +105,9 @@ class Player:
             "hooks that wait": len(connection.run_on_commit),
         }
         why, queries = shown(error), self._queries(step)
-        if connection.closed_in_transaction and isinstance(error, django.db.ProgrammingError):
-            # Django says that the block is broken, and we that it cannot have another connection.
-            # Nothing is sent, though Django's cursor notes what it refuses.
+        if connection.closed_in_transaction and error is not None:
+            # Django says that the block is broken, or the driver that the connection is closed; we
+            # that the block cannot have another one. Nothing is sent, whatever is noted of it.
             why, queries = ("refused",), []
         committed = self._look()
         self.views.append(
@@ -153,7 +153,7 @@ class Player:
 
     @do.register
     def _(self, step: Keep, seen: list[Any]) -> None:
-        self.drop()
+        self._drop()
         self.kept = self.connection.cursor()
         execute(self.kept, step.text, None, seen)
 
@@ -165,9 +165,9 @@ class Player:
             execute(self.kept, step.text, None, seen)
         finally:
             if step.closes:
-                self.drop()
+                self._drop()
 
-    def drop(self) -> None:
+    def _drop(self) -> None:
         kept, self.kept = self.kept, None
         if kept is not None:
             kept.close()
@@ -223,7 +223,7 @@ class Player:
 
     def _end_connection(self, name: str) -> None:
         """On Django's engine a task that is over closes its connection, and a block's is left."""
-        self.drop()
+        self._drop()
         if name == "close":
             self.connection.close()
         elif self.connection.in_atomic_block:
@@ -294,7 +294,6 @@ def play(program: Program, alias: str, world: World) -> list[View]:
                 player.take(step)
         return player.views
     finally:
-        player.drop()
         forget(alias)
 
 
