@@ -1,8 +1,9 @@
 """A path to a server that takes its time: ``python -m benchmarks.slow_path HOST PORT MS``.
 
 It is a process of its own, so that it does not compete with the contenders for the interpreter's
-lock. It prints the port on which it listens, and goes on until it is ended. MS is what is added to
-a round trip, in milliseconds: half of it each way.
+lock. It prints the port on which it listens, and goes on until its input ends, as it does when its
+owner has ended in whatever way. MS is what is added to a round trip, in milliseconds: half of it
+each way.
 """
 
 from __future__ import annotations
@@ -26,25 +27,28 @@ CHUNK = 1 << 16
 def slow_path(server: Server, milliseconds: float) -> Iterator[int]:
     """In this block such a path is there; yields its port on 127.0.0.1."""
     command = [sys.executable, "-m", "benchmarks.slow_path", server.host, str(server.port)]
-    with subprocess.Popen([*command, str(milliseconds)], stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            yield int(process.stdout.readline())
-        finally:
-            process.kill()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([*command, str(milliseconds)], **pipes) as process:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
 
 
 def main() -> None:
     host, port, milliseconds = sys.argv[1:]
-    delay = float(milliseconds) / 2000
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        print(door.getsockname()[1], flush=True)
-        while True:
-            client, _ = door.accept()
-            server = socket.create_connection((host, int(port)))
-            for source, target in ((client, server), (server, client)):
-                source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                threading.Thread(target=pass_on, args=(source, target, delay), daemon=True).start()
+    door = socket.create_server(("127.0.0.1", 0))
+    print(door.getsockname()[1], flush=True)
+    address, delay = (host, int(port)), float(milliseconds) / 2000
+    threading.Thread(target=let_in, args=(door, address, delay), daemon=True).start()
+    sys.stdin.read()
+
+
+def let_in(door: socket.socket, address: tuple[str, int], delay: float) -> None:
+    while True:
+        client, _ = door.accept()
+        server = socket.create_connection(address)
+        for source, target in ((client, server), (server, client)):
+            source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=pass_on, args=(source, target, delay), daemon=True).start()
 
 
 def pass_on(source: socket.socket, target: socket.socket, delay: float) -> None:
