@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.db import connections
 
 from tests.observer import Observer
 
@@ -51,3 +52,16 @@ def test_it_costs_as_much_on_djangos_engine_as_the_table_says(
 ) -> None:
     with alias(ALIAS, STOCK, PORT=wire.port, OPTIONS=PLAIN):
         assert_costs(kind, None, wire, observer)
+
+
+def test_two_statements_of_a_text_are_one_packet(
+    here: World, wire: Wire, observer: Observer
+) -> None:
+    """So the wire and the server do not count the same."""
+    with alias(ALIAS, STOCK, PORT=wire.port, OPTIONS=PLAIN), connections[ALIAS].cursor() as cursor:
+        with observer.counting("Questions") as statements, wire.counting() as traffic:
+            cursor.execute("START TRANSACTION;SELECT 1")
+            assert cursor.nextset()
+            assert cursor.fetchall() == ((1,),)
+        assert traffic.requests == ["START TRANSACTION;SELECT 1"]
+        assert (traffic.round_trips, statements) == (1, [2])
