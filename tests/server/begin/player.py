@@ -69,9 +69,9 @@ class View(NamedTuple):
 
 
 class Player:
-    """Goes through a program once."""
+    """Goes through a program once. ``logged``: Django notes the queries, as for DEBUG."""
 
-    def __init__(self, alias: str, world: World) -> None:
+    def __init__(self, alias: str, world: World, *, logged: bool) -> None:
         self.alias = alias
         self.world = world
         self.connection: Any = connections[alias]
@@ -79,7 +79,7 @@ class Player:
         self.savepoints: list[str] = []
         self.kept: Any = None
         self.hooks: list[str] = []
-        self.connection.force_debug_cursor = True
+        self.connection.force_debug_cursor = logged
         self._has_locked_all_out = False
 
     def take(self, step: Step) -> None:
@@ -284,10 +284,10 @@ def shown(error: BaseException | None) -> tuple[Any, ...] | None:
     return (f"{kind.__module__}.{kind.__qualname__}", *numbers, shown(error.__cause__))
 
 
-def play(program: Program, alias: str, world: World) -> list[View]:
+def play(program: Program, alias: str, world: World, *, logged: bool = True) -> list[View]:
     """Run a program from the beginning, on an alias that has no connection yet."""
     world.begin_anew()
-    player = Player(alias, world)
+    player = Player(alias, world, logged=logged)
     try:
         for step in program:
             with suppress(*EXPECTED):

@@ -26,17 +26,19 @@ AUTOCOMMIT_OFF: Mapping[str, Any] = MappingProxyType({"AUTOCOMMIT": False})
 ONE_STATEMENT: Mapping[str, Any] = MappingProxyType({"OPTIONS": {"multi_statements": False}})
 
 
-def assert_same(program: Program, here: World, aliases: Mapping[str, Any] = USUAL) -> None:
+def assert_same(
+    program: Program, here: World, aliases: Mapping[str, Any] = USUAL, *, logged: bool = True
+) -> None:
     """A program shows on our engine, in each way to begin and each tenure, what it shows on
     Django's.
     """
     with alias("begin", STOCK, **aliases) as name:
-        stock = play(program, name, here)
+        stock = play(program, name, here, logged=logged)
     found = []
     for kind, own in KINDS.items():
         options = {**aliases.get("OPTIONS", {}), "pool": own}
         with alias("begin", OURS, **{**aliases, "OPTIONS": options}) as name:
-            ours = play(program, name, here)
+            ours = play(program, name, here, logged=logged)
         found += [f"{kind}: {line}" for line in differences(stock, ours)]
     assert not found, "\n".join([f"{program!r}", "is not as on Django's engine:", *found])
 
@@ -56,11 +58,12 @@ def assert_same(program: Program, here: World, aliases: Mapping[str, Any] = USUA
     program=programs(),
     # Not AUTOCOMMIT_OFF before the test below that is expected to fail passes.
     aliases=st.sampled_from([USUAL, USUAL, USUAL, ONE_STATEMENT]),
+    logged=st.booleans(),
 )
 def test_a_random_program_shows_what_it_shows_on_djangos_engine(
-    here: World, program: Program, aliases: Mapping[str, Any]
+    here: World, program: Program, aliases: Mapping[str, Any], logged: bool
 ) -> None:
-    assert_same(program, here, aliases)
+    assert_same(program, here, aliases, logged=logged)
 
 
 @pytest.mark.parametrize("danger", DANGERS)
