@@ -186,6 +186,8 @@ class TransactionTenure(Tenure):
             lease.pin(session.dirty)
         elif wrapper.connection is not session:  # An engine put something around it.
             lease.pin("a connection of the engine's own")
+        elif not wrapper.settings_dict["AUTOCOMMIT"]:
+            return  # It was switched on, and another lease would begin with it off.
         elif wrapper.errors_occurred and not session.is_changed_in_python():
             self._rest(session)
             self._hand_back(lease)  # A statement failed, and may have left anything.
