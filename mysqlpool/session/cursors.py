@@ -172,8 +172,12 @@ class GuardedCursor:
         if session is not None and session.turn != self._turn:
             # An unread result belongs to a session that was discarded.
             self.connection = None
-        else:
+            return
+        try:
             super().close()  # type: ignore[misc]
+        except Error as error:  # It reads what is left of the rows.
+            self._tell(error)
+            raise
 
 
 class CountedCursor(GuardedCursor):

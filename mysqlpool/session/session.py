@@ -28,6 +28,7 @@ from .lexical import without_comments
 from .parameters import public
 from .set_up import NO_SET_UP, Assignment, Recording, SetUp
 from .statements import USER_VARIABLE, AsciiClassifier, Classifier, variables_read
+from .traces import NAMED_LOCK, Change, Switch, Traces, Unlock, change_of
 
 # Their two-byte characters may end in a byte that is a backslash elsewhere (MySQL's manual,
 # "Character Sets and Collations").
@@ -93,10 +94,12 @@ class Session(Connection):
         "_options",
         "_own_driver",
         "_poll",
+        "_released",
         "_socket",
         "_suspect",
         "_tell",
         "_touched",
+        "_traces",
         "_tuning",
         "alias",
         "begun",
@@ -183,6 +186,8 @@ class Session(Connection):
         self._has_insert_id = False  # what the library says is of this turn
         self._touched = False  # something was sent since a transaction ended
         self._suspect = False  # the server said that a transaction is read-only
+        self._released = False  # the last statement released a lock, if its row has no error
+        self._traces = Traces()
         self._is_mariadb = False
         self._classifier = _ORDINARY
         self._baseline: list[bytes] = []  # what Django sent
@@ -190,7 +195,8 @@ class Session(Connection):
         self._tuning: tuple[bool, float | None] | None = None
         started = monotonic()
         super().__init__(*args, **kwargs)
-        self.dirty, self._first, self._touched = None, True, False
+        self._become_clean()
+        self._first, self._touched = True, False
         self._charset = self.character_set_name()
         self._driver = self._own_driver = DriverState.of(self)  # the baseline's, the holder's
         self._autocommit = self.get_autocommit()
@@ -207,7 +213,7 @@ class Session(Connection):
         Call it outside of a transaction. Sends nothing.
         """
         self._note_baseline()
-        self.dirty = None
+        self._become_clean()
         self._ended()
         self._first = True
 
@@ -272,6 +278,7 @@ class Session(Connection):
         if recording.said or self.carried:
             self._classifier = self._how_to_read()
         self.carried = tuple(recording.said)
+        self._traces.forget_baseline()
         same = (vars(self), self.converter) == self._driver
         driver = None if same else DriverState.of(self)
         self._own_driver = driver or self._driver
@@ -342,7 +349,8 @@ class Session(Connection):
             raise
         finally:
             self.recording = recording
-        self.dirty, self._first = None, True
+        self._become_clean()
+        self._first = True
         self._ended()
 
     def _may_change_user(self) -> bool:
@@ -693,13 +701,19 @@ class Session(Connection):
         dirty, transaction, reads = self._classifier.effect(sql)
         if reads:
             dirty = self._look_back(sql, dirty, reads)
-        self._first = False
+        change = self._change(sql, dirty) if dirty or self.dirty else None
+        self._first = self._released = False
         self._touched = True
-        if dirty:
+        if change is not None:
+            self.dirty = self._traces.about_to(change)
+        elif dirty:
             self._soil(dirty)
         if transaction:
             self.begun = True
         self._send(sql, dirty)
+        if change is not None:
+            self.dirty = self._traces.done(change)
+            self._released = isinstance(change, Unlock)
         if transaction is False:
             self._ended()
 
@@ -711,6 +725,27 @@ class Session(Connection):
                 self._break(error, Failure.DEAD)
             self.note_failure(error)
             raise
+
+    def _change(self, sql: bytes, dirty: str | None) -> Change | None:
+        """What this statement changes that another one takes back; None where it is like any.
+
+        The first time that a holder begins with a switch, its value is asked for once a set-up:
+        what the server, an ``init_command`` or a set-up made it. Later that might disturb the
+        holder, whose next question may be ``FOUND_ROWS()``.
+        """
+        if self.recording is not None:
+            return None
+        change = change_of(sql, dirty)
+        if isinstance(change, Switch) and not self._traces.knows(change):
+            if not self._first:
+                return None
+            try:
+                value = self.ask(b"SELECT @@SESSION.%s" % change.name.encode())
+            except MySQLdb.Error as error:
+                self.note_failure(error)
+                raise
+            self._traces.learn(change, value)
+        return change
 
     def _look_back(self, sql: bytes, dirty: str | None, reads: str) -> str | None:
         """Refuse what asks for another holder's statement, and tell whether it leaves a trace.
@@ -787,7 +822,10 @@ class Session(Connection):
 
     def _soil(self, reason: str) -> None:
         self._stop_carrying()
-        self.dirty = self.dirty or reason
+        self.dirty = self._traces.leave(reason)
+
+    def _become_clean(self) -> None:
+        self._traces, self.dirty = Traces(), None
 
     def _ended(self) -> None:
         self.begun = self._touched = False
@@ -796,6 +834,8 @@ class Session(Connection):
         """Note what an error tells about this session. The first that breaks it counts."""
         if self.broken is not None or not isinstance(error, MySQLdb.Error):
             return
+        if self._released:  # The error came in place of the row: perhaps nothing was released.
+            self._soil(NAMED_LOCK)
         failure = failure_of(error, mariadb=self._is_mariadb)
         if failure is None:
             return
