@@ -49,7 +49,8 @@ _SCHEDULE = rf"""ON {GAP} SCHEDULE {GAP} (?: AT {GAP} {_MOMENT} | EVERY {GAP} [0
   (?: {GAP} STARTS {GAP} {_MOMENT} )?+ (?: {GAP} ENDS {GAP} {_MOMENT} )?+ )
   (?= {GAP} (?: DO | ON | ENABLE | DISABLE | COMMENT ) )"""
 
-# What a program does is not done yet. A text without a semicolon has no second statement either.
+# What a program does is not done yet. The first semicolon may end it, and so what follows is taken
+# for statements.
 _DEFINER = rf"(?: DEFINER {OPTIONAL} = {OPTIONAL} {_ACCOUNT} {GAP} )?+"
 _PROGRAM = rf"""(?:
     CREATE {GAP} {_OR_REPLACE} {_DEFINER} (?:
@@ -72,8 +73,8 @@ _BEGINS = rf"""CREATE {GAP} {_OR_REPLACE} {_DEFINER} (?:
   | PROCEDURE {GAP} {_NAME} {OPTIONAL} {_ARGUMENTS} {_MANNER}
   | FUNCTION {GAP} {_NAME} {OPTIONAL} {_ARGUMENTS} {OPTIONAL} RETURNS {GAP} {_TYPE} {_MANNER}
 ) {OPTIONAL} BEGIN {END}"""
-# The first END that is not of one of these ends the block, or another one within. Then the rest of
-# that is taken for statements.
+# The first END that is not of one of these ends the block, or something within. Then the rest of
+# the block is taken for statements, too.
 _INNER_END = rf"END {GAP} (?: IF | CASE | LOOP | REPEAT | WHILE ) {END}"
 
 
@@ -99,5 +100,5 @@ def administration(string: str) -> re.Pattern[bytes]:
     return compiled(rf"""(?:
         {_FLUSH} | {GLOBALS} | {_PASSWORD} | {_AUTHORITY} {authority}
       | {_BEGINS} {block} END (?: {GAP} {_PART} )?+
-      | {_PROGRAM} {body}
+      | (?! {_BEGINS} ) {_PROGRAM} {body}
     ) {_STOPS}""")

@@ -175,8 +175,9 @@ class GuardedCursor:
             return
         try:
             super().close()  # type: ignore[misc]
-        except Error as error:  # It reads what is left of the rows.
-            self._tell(error)
+        except Error as error:  # It reads what is left of the rows, and has no connection now.
+            if session is not None:
+                session.note_failure(error)
             raise
 
 

@@ -13,8 +13,9 @@ def compiled(pattern: str) -> re.Pattern[bytes]:
 
 
 # A version comment, /*! */ or /*M! */, is code and deliberately not among these, unless there is
-# nothing in it. A "--" begins a comment only before a blank or a control character. A hint of MySQL's that sets the timestamp is
-# not among these either: afterwards the server takes back a moment, and the clock stands still.
+# nothing in it. A "--" begins a comment only before a blank or a control character. A hint of
+# MySQL's that sets the timestamp is not among these either: afterwards the server takes back a
+# moment, and the clock stands still.
 _CODE = r"M?! | \+ (?: (?! \*/ | TIMESTAMP ) . )*+ TIMESTAMP"
 # Of six digits MySQL takes the last one for code, behind MariaDB's own sign none.
 _NO_CODE = r"(?: ! (?: [0-9]{5} )?+ | M! (?: [0-9]{5,6} )?+ ) [\x00-\x20]*+ \*/"
