@@ -28,7 +28,7 @@ from .lexical import without_comments
 from .parameters import public
 from .set_up import NO_SET_UP, Assignment, Recording, SetUp
 from .statements import USER_VARIABLE, AsciiClassifier, Classifier, variables_read
-from .traces import NAMED_LOCK, Change, Switch, Traces, Unlock, change_of
+from .traces import NAMED_LOCK, SWITCHES, Change, Switch, Traces, Unlock, change_of
 
 # Their two-byte characters may end in a byte that is a backslash elsewhere (MySQL's manual,
 # "Character Sets and Collations").
@@ -729,22 +729,21 @@ class Session(Connection):
     def _change(self, sql: bytes, dirty: str | None) -> Change | None:
         """What this statement changes that another one takes back; None where it is like any.
 
-        The first time that a holder begins with a switch, its value is asked for once a set-up:
-        what the server, an ``init_command`` or a set-up made it. Later that might disturb the
-        holder, whose next question may be ``FOUND_ROWS()``.
+        Where a holder begins with a switch, the values of all of them are asked for, once a set-up:
+        the server, an ``init_command`` or the set-up may have made them what they are. Later that
+        might disturb the holder, whose next question may be ``FOUND_ROWS()``.
         """
         if self.recording is not None:
             return None
         change = change_of(sql, dirty)
-        if isinstance(change, Switch) and not self._traces.knows(change):
+        if isinstance(change, Switch) and not self._traces.knows_baseline:
             if not self._first:
                 return None
             try:
-                value = self.ask(b"SELECT @@SESSION.%s" % change.name.encode())
+                self._traces.learn(self.ask(SWITCHES))
             except MySQLdb.Error as error:
                 self.note_failure(error)
                 raise
-            self._traces.learn(change, value)
         return change
 
     def _look_back(self, sql: bytes, dirty: str | None, reads: str) -> str | None:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from .lexical import END, GAP, OPTIONAL, compiled
 
-__all__ = ["NAMED_LOCK", "Change", "Lock", "Switch", "Traces", "Unlock", "change_of"]
+__all__ = ["NAMED_LOCK", "SWITCHES", "Change", "Lock", "Switch", "Traces", "Unlock", "change_of"]
 
 NAMED_LOCK = "GET_LOCK"
 _SET = "SET"
@@ -45,7 +45,11 @@ class Unlock(NamedTuple):
 Change = Switch | Lock | Unlock
 
 # These are on or off, and setting one changes nothing else.
-_SWITCH = "(?P<switch> FOREIGN_KEY_CHECKS | UNIQUE_CHECKS | SQL_SAFE_UPDATES | SQL_NOTES )"
+_SWITCHES = ("foreign_key_checks", "unique_checks", "sql_safe_updates", "sql_notes")
+_SWITCH = f"(?P<switch> {' | '.join(_SWITCHES)} )"
+SWITCHES = f"SELECT CONCAT({', '.join(f'@@SESSION.{name} + 0' for name in _SWITCHES)})".encode()
+"""What a clean session is asked, for `Traces.learn`."""
+
 _VALUE = "(?: (?P<on> 1 | ON | TRUE ) | 0 | OFF | FALSE )"
 # With a backslash or a quote in it, the same bytes may be different names by the SQL mode.
 _NAME = r"(?P<name> '[^'\\\x00]*+' (?!') )"
@@ -102,13 +106,14 @@ class Traces:
         self._lasting.setdefault(reason)
         return self.reasons[0]
 
-    def knows(self, switch: Switch) -> bool:
-        """Whether the value is known that this variable has in a clean session."""
-        return switch.name in self._baseline
+    @property
+    def knows_baseline(self) -> bool:
+        """Whether it is known what `SWITCHES` are in a clean session."""
+        return bool(self._baseline)
 
-    def learn(self, switch: Switch, value: str) -> None:
-        """Note the value that this variable has in a clean session, and so now."""
-        self._baseline[switch.name] = value
+    def learn(self, values: str) -> None:
+        """Note what a clean session answered to `SWITCHES`."""
+        self._baseline = dict(zip(_SWITCHES, values, strict=False))
 
     def forget_baseline(self) -> None:
         """Another set-up may have given the variables other values."""
@@ -125,7 +130,7 @@ class Traces:
     def done(self, change: Change) -> str | None:
         """Note that it succeeded."""
         if isinstance(change, Switch):
-            if change.value == self._baseline[change.name]:
+            if change.value == self._baseline.get(change.name):
                 self._switched.remove(change.name)
         elif isinstance(change, Unlock):
             self._release(change.name)
