@@ -39,6 +39,8 @@ class _Session(Protocol):
 
     def note_failure(self, error: BaseException) -> None: ...
 
+    def note_unread_row(self) -> None: ...
+
 
 class GuardedCursor:
     """What a session makes of the driver's cursors, of whatever class.
@@ -175,9 +177,9 @@ class GuardedCursor:
             return
         try:
             super().close()  # type: ignore[misc]
-        except Error as error:  # It reads what is left of the rows, and has no connection now.
-            if session is not None:
-                session.note_failure(error)
+        except Error:
+            if session is not None:  # The cursor has none any more.
+                session.note_unread_row()
             raise
 
 

@@ -833,8 +833,7 @@ class Session(Connection):
         """Note what an error tells about this session. The first that breaks it counts."""
         if self.broken is not None or not isinstance(error, MySQLdb.Error):
             return
-        if self._released:  # The error came in place of the row: perhaps nothing was released.
-            self._soil(NAMED_LOCK)
+        self.note_unread_row()
         failure = failure_of(error, mariadb=self._is_mariadb)
         if failure is None:
             return
@@ -842,6 +841,11 @@ class Session(Connection):
             self._suspect = True
         elif failure.is_unfit:
             self._break(error, failure)
+
+    def note_unread_row(self) -> None:
+        """An error came where the last statement's row was due. Perhaps it released no lock."""
+        if self._released:
+            self._soil(NAMED_LOCK)
 
     def _give_up(self, error: MySQLdb.Error) -> None:
         """Note an error after which the session is of no use, whatever it tells."""

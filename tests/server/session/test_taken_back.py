@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from time import sleep
 from typing import Any
 
 import MySQLdb
@@ -17,6 +18,7 @@ from MySQLdb.cursors import SSCursor
 
 from mysqlpool.errors import SessionStateError
 from mysqlpool.session.session import Session
+from tests.helpers import in_thread
 from tests.server import Server
 
 from .test_state import do
@@ -223,6 +225,26 @@ def test_an_error_in_place_of_the_row_has_released_nothing(
             made.fetchall()
         made.close()
     assert session.restore() == "GET_LOCK"
+
+
+def test_who_was_killed_while_waiting_for_a_lock_may_go_on(
+    session: Session, parameters: dict[str, Any], observer: Any
+) -> None:
+    ours = session.thread_id()
+    waits = f"SELECT 1 FROM information_schema.processlist WHERE id = {ours} AND info LIKE '%%30)'"
+
+    def kill() -> None:
+        while not observer.query(waits):
+            sleep(0.01)
+        observer.query(f"KILL QUERY {ours}")
+
+    with MySQLdb.connect(**parameters) as other:
+        assert do(other, GET) == ((1,),)
+        with in_thread(kill):
+            assert do(session, "SELECT GET_LOCK('taken', 30)") in (1317, ((None,),))
+    assert reason(session) == "GET_LOCK"
+    assert do(session, RELEASE) in (((None,),), ((0,),))
+    assert session.restore() is None
 
 
 def test_a_wait_for_a_lock_that_fails_may_have_taken_it(session: Session) -> None:
