@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
@@ -29,7 +29,8 @@ class Task(NamedTuple):
 
 _TAG = re.compile(r"/\* t=(\d+) k=(\d+) n=(\d+) \*/")
 
-_PINS = re.compile(r"@mine|GET_LOCK")
+_VARIABLE = "@mine"
+_LOCK = re.compile(r"(?P<verb>GET|RELEASE)_LOCK\('(?P<name>[^']*)'")
 
 BEGIN, OFF, _ON = "start transaction", "set autocommit=0", "set autocommit=1"
 _ENDS = frozenset({"commit", "rollback"})
@@ -63,8 +64,20 @@ class Track:
     begun: bool = False  # a transaction
     off: bool = False  # autocommit, which ends with the transaction only when it is switched on
     ended: bool = False  # and it was committed or rolled back
-    pinned: bool = False
+    has_variable: bool = False
+    locks: Counter[str] = field(default_factory=Counter)  # how often each was perhaps taken
     task: Task | None = None  # the only one that may send anything while begun or pinned
+
+    @property
+    def pinned(self) -> bool:
+        return self.has_variable or bool(self.locks)
+
+    def note(self, sql: str) -> None:
+        """Note what a statement leaves in the session, or takes back."""
+        self.has_variable = self.has_variable or _VARIABLE in sql
+        if lock := _LOCK.search(sql):
+            self.locks[lock["name"]] += 1 if lock["verb"] == "GET" else -1
+            self.locks += Counter()  # which drops what is released
 
     @property
     def bound(self) -> bool:
@@ -104,10 +117,12 @@ class Audit:
             self._note(entry, "sent between the end of a transaction and autocommit")
         if self._places.get(task, entry.session) != entry.session:
             self._note(entry, f"this task is bound to session {self._places[task]}")
-        track.pinned = track.pinned or bool(_PINS.search(entry.sql))
+        track.note(entry.sql)
         if track.bound and track.task is None:
             track.task = task
             self._places[task] = entry.session
+        elif not track.bound:
+            self._free(track)
 
     def _begin(self, entry: Entry, track: Track) -> None:
         if track.begun:

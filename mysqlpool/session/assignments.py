@@ -81,7 +81,7 @@ _OF_THE_NEXT_TRANSACTION = frozenset({"transaction_isolation", "transaction_read
 _FLAGS = "optimizer_switch"
 _FLAG = compiled(r"(?P<flag> [A-Z_] \w*+ ) = (?: ON | OFF | DEFAULT )")
 
-_DENIED = compiled(r"""(?:
+_DOES_MORE = r"""(?:
   # Not a variable at all.
     PASSWORD | ROLE | NAMES
   # More than a value: what a transaction is, what is kept of earlier statements.
@@ -103,7 +103,15 @@ _DENIED = compiled(r"""(?:
   | LOG_QUERIES_NOT_USING_INDEXES | LOG_SLOW_\w++ | OLD | CHARACTER_SET_COLLATIONS
   # Of engines that keep connections and loads of their own.
   | SPIDER_\w++ | ROCKSDB_\w++ | COLUMNSTORE_\w++ | FEDERATED\w*+ | MROONGA_\w++
-)""")
+)"""
+_DENIED = compiled(_DOES_MORE)
+
+# What assigns constants to global variables only. Each has its GLOBAL, because after a comma the
+# servers' manuals are not of one mind. Some variables, such as server_id, reach this session, too.
+_GLOBAL = rf"""(?: GLOBAL {GAP} | @@GLOBAL {OPTIONAL} \. {OPTIONAL} )
+  (?! {_DOES_MORE} {END} ) {_NAME} {_EQUALS} {_VALUE}"""
+GLOBALS = rf"""SET {GAP} (?: GLOBAL {GAP} TRANSACTION {GAP} (?: {_LEVEL} | {_ACCESS} )
+  | {_GLOBAL} (?: {OPTIONAL} , {OPTIONAL} {_GLOBAL} )*+ )"""
 
 
 def assigned(sql: bytes) -> frozenset[str] | None:

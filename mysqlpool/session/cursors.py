@@ -44,6 +44,8 @@ class _Session(Protocol):
 
     def note_failure(self, error: BaseException) -> None: ...
 
+    def note_unread_row(self) -> None: ...
+
 
 class GuardedCursor:
     """What a session makes of the driver's cursors, of whatever class.
@@ -183,8 +185,13 @@ class GuardedCursor:
         if session is not None and session.turn != self._turn:
             # An unread result belongs to a session that was discarded.
             self.connection = None
-        else:
+            return
+        try:
             super().close()  # type: ignore[misc]
+        except Error:
+            if session is not None:  # The cursor has none any more.
+                session.note_unread_row()
+            raise
 
 
 class CountedCursor(GuardedCursor):

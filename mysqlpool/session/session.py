@@ -29,6 +29,7 @@ from .lexical import without_comments
 from .parameters import public
 from .set_up import NO_SET_UP, Assignment, Recording, SetUp
 from .statements import USER_VARIABLE, AsciiClassifier, Classifier, variables_read
+from .traces import NAMED_LOCK, SWITCHES, Change, Switch, Traces, Unlock, change_of
 
 # Their two-byte characters may end in a byte that is a backslash elsewhere (MySQL's manual,
 # "Character Sets and Collations").
@@ -101,10 +102,12 @@ class Session(Connection):
         "_options",
         "_own_driver",
         "_poll",
+        "_released",
         "_socket",
         "_suspect",
         "_tell",
         "_touched",
+        "_traces",
         "_tuning",
         "alias",
         "begin_mode",
@@ -204,6 +207,8 @@ class Session(Connection):
         self._has_insert_id = False  # what the library says is of this turn
         self._touched = False  # something was sent since a transaction ended
         self._suspect = False  # the server said that a transaction is read-only
+        self._released = False  # the last statement released a lock, if its row has no error
+        self._traces = Traces()
         self._is_mariadb = False
         self._classifier = _ORDINARY
         self._baseline: list[bytes] = []  # what Django sent
@@ -211,7 +216,8 @@ class Session(Connection):
         self._tuning: tuple[bool, float | None] | None = None
         started = monotonic()
         super().__init__(*args, **kwargs)
-        self.dirty, self._first, self._touched = None, True, False
+        self._become_clean()
+        self._first, self._touched = True, False
         self._charset = self.character_set_name()
         self._driver = self._own_driver = DriverState.of(self)  # the baseline's, the holder's
         self._autocommit = self.get_autocommit()
@@ -228,7 +234,7 @@ class Session(Connection):
         Call it outside of a transaction. Sends nothing.
         """
         self._note_baseline()
-        self.dirty = None
+        self._become_clean()
         self._ended()
         self._first = True
 
@@ -293,6 +299,7 @@ class Session(Connection):
         if recording.said or self.carried:
             self._classifier = self._how_to_read()
         self.carried = tuple(recording.said)
+        self._traces.forget_baseline()
         same = (vars(self), self.converter) == self._driver
         driver = None if same else DriverState.of(self)
         self._own_driver = driver or self._driver
@@ -363,7 +370,8 @@ class Session(Connection):
             raise
         finally:
             self.recording = recording
-        self.dirty, self._first = None, True
+        self._become_clean()
+        self._first = True
         self._ended()
 
     def _may_change_user(self) -> bool:
@@ -717,12 +725,15 @@ class Session(Connection):
         dirty, transaction, reads, rows = self._classifier.effect(sql)
         if reads:
             dirty = self._look_back(sql, dirty, reads)
-        self._first = False
+        change = self._change(sql, dirty) if dirty or self.dirty else None
+        self._first = self._released = False
         self._touched = True
         block = None
         if self.block is not None:
             block = self._block_for(sql, False if dirty and rows else rows)
-        if dirty:
+        if change is not None:
+            self.dirty = self._traces.about_to(change)
+        elif dirty:
             self._stain(dirty)
         if transaction:
             self.begun = True
@@ -730,6 +741,9 @@ class Session(Connection):
             self._send_after(block, ahead, sql)
         else:
             self._send(sql, dirty)
+        if change is not None:
+            self.dirty = self._traces.done(change)
+            self._released = isinstance(change, Unlock)
         if transaction is False:
             self._ended()
 
@@ -741,6 +755,26 @@ class Session(Connection):
                 self._break(error, Failure.DEAD)
             self.note_failure(error)
             raise
+
+    def _change(self, sql: bytes, dirty: str | None) -> Change | None:
+        """What this statement changes that another one takes back; None where it is like any.
+
+        Where a holder begins with a switch, the values of all of them are asked for, once a set-up:
+        the server, an ``init_command`` or the set-up may have made them what they are. Later that
+        might disturb the holder, whose next question may be ``FOUND_ROWS()``.
+        """
+        if self.recording is not None:
+            return None
+        change = change_of(sql, dirty)
+        if isinstance(change, Switch) and not self._traces.knows_baseline:
+            if not self._first:
+                return None
+            try:
+                self._traces.learn(self.ask(SWITCHES))
+            except MySQLdb.Error as error:
+                self.note_failure(error)
+                raise
+        return change
 
     # Transactions that begin with their first statement: see `mysqlpool.session.block`.
 
@@ -957,7 +991,10 @@ class Session(Connection):
 
     def _stain(self, reason: str) -> None:
         self._stop_carrying()
-        self.dirty = self.dirty or reason
+        self.dirty = self._traces.leave(reason)
+
+    def _become_clean(self) -> None:
+        self._traces, self.dirty = Traces(), None
 
     def _ended(self) -> None:
         self.begun = self._touched = False
@@ -968,6 +1005,7 @@ class Session(Connection):
             return
         if self.block is not None:
             self.block.note(error)
+        self.note_unread_row()
         failure = failure_of(error, mariadb=self._is_mariadb)
         if failure is None:
             return
@@ -975,6 +1013,11 @@ class Session(Connection):
             self._suspect = True
         elif failure.is_unfit:
             self._break(error, failure)
+
+    def note_unread_row(self) -> None:
+        """An error came where the last statement's row was due. Perhaps it released no lock."""
+        if self._released:
+            self._stain(NAMED_LOCK)
 
     def _give_up(self, error: MySQLdb.Error) -> None:
         """Note an error after which the session is of no use, whatever it tells."""

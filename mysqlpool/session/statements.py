@@ -21,7 +21,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from .lexical import BLANK, COMMENT, END, GAP, OPTIONAL, compiled
+from .administration import administration
+from .lexical import BLANK, COMMENT, END, GAP, OPTIONAL, QUOTED, compiled
 
 
 class Effect(NamedTuple):
@@ -87,9 +88,9 @@ _ROWS_HEAD = rf"{_START} {_ROWS}"
 _HEAD = rf"{_START} (?: {_VERB} | {_MAKES_TABLE} )"
 
 # What leaves something in the session from within an otherwise harmless statement: locks that
-# outlive a transaction, the count of all rows, the place in a log, the transaction that a new
-# table waits in. The name of a function may be quoted like any other.
-_TRACE = rf"""(?: GET_LOCK | SQL_CALC_FOUND_ROWS | AUDIT_LOG_READ | START {GAP} TRANSACTION
+# outlive a transaction, the place in a log, the transaction that a new table waits in. The name of
+# a function may be quoted like any other. What SQL_CALC_FOUND_ROWS leaves only FOUND_ROWS() tells.
+_TRACE = rf"""(?: GET_LOCK | AUDIT_LOG_READ | START {GAP} TRANSACTION
   | SERVICE_GET_(?:READ|WRITE)_LOCKS | VERSION_TOKENS_LOCK_(?:SHARED|EXCLUSIVE) ) (?![\w$])"""
 
 # What tells of an earlier statement. LAST_INSERT_ID with an argument does not.
@@ -106,19 +107,16 @@ def _pieces(words: str, suspicious: str, string: str) -> str:
     """What may be passed over in a statement: words, names in quotes, literals, comments.
 
     What none of these matches is in doubt: ``@x``, a colon, a backslash outside of a literal, a
-    version comment, an unfinished literal. So are a backslash between double quotes and a square
-    bracket, which mean one thing or another by the SQL modes ANSI_QUOTES and MSSQL, and "--" before
-    a byte that is a blank in some character sets.
+    version comment, an unfinished literal. So are a square bracket, and a quote behind a backslash
+    between double quotes, which mean one thing or another by the SQL modes MSSQL and ANSI_QUOTES,
+    and "--" before a byte that is a blank in some character sets.
     """
-    return rf"""(?: {words} | {string} | `(?!{suspicious})[^`]*+` | "(?!{suspicious})[^"\\]*+"
-      | {COMMENT} | -(?!-[\x00-\x20\x7f-\xff]) | /(?!\*) )*+"""
+    return rf"""(?: {words} | {string} | `(?!{suspicious})[^`]*+` | "(?!{suspicious}){QUOTED}"
+      | {COMMENT} | -(?!-[\x00-\x20\x7f-\xff]) | /(?!\*) | \\N(?![\w$\x80-\xff]) )*+"""
 
 
 # Nearly all that is suspicious has an underscore, and few words outside of quotes have one.
-_SOON = (
-    "(?: LOCK | CALC_FOUND_ROWS | GET_ | TOKENS_LOCK | LOG_READ | INSERT_ID | ROWS | COUNT | GTID"
-    " | SCHEMA )"
-)
+_SOON = "(?: LOCK | GET_ | TOKENS_LOCK | LOG_READ | INSERT_ID | ROWS | COUNT | GTID | SCHEMA )"
 _SCOPE = "(?: SESSION | LOCAL | GLOBAL )"
 _QUICK_WORDS = rf"""[^_@:'"`\#\-/;\\[]++ | _(?!{_SOON})
   | @@ (?: {_SCOPE} \. | (?!{_SCOPE}{END}) ) (?!IDENTITY) (?=[A-Z])"""
@@ -190,6 +188,7 @@ class Classifier:
         self._plain = compiled(rf"(?: {_QUICK_HEAD} {quick_end} )++ \Z")
         self._head = compiled(_HEAD)
         self._rest = compiled(_pieces(_EXACT_WORDS, _EXACT_NAMES, string))
+        self._administration = administration(string)
 
     def effect(self, sql: bytes) -> Effect:
         """Tell what ``sql`` does to its session. It need not be valid SQL."""
@@ -220,6 +219,8 @@ class Classifier:
             effect, position = self._walk(sql, match.end(), reader=reader)
             rows = not effect.dirty and _OF_ROWS.match(sql, start) is not None
             return effect._replace(rows=rows), position
+        if match := self._administration.match(sql, start):
+            return PLAIN, match.end()
         verb = _DIRTY_VERB.match(sql, start)
         return Effect(dirty=_name(verb[0]) if verb else _UNKNOWN), len(sql)
 

@@ -69,6 +69,13 @@ SOUND = {
         7 - Quit
         8 2.2 SELECT 1
         9 1.1 SELECT 1""",
+    "a session whose locks are released": """
+        7 1.1 SELECT GET_LOCK('a', 0)
+        7 1.1 SELECT GET_LOCK('b', 0)
+        7 1.1 SELECT RELEASE_LOCK('b')
+        7 1.1 SELECT RELEASE_LOCK('a')
+        8 1.1 SELECT 1
+        7 2.1 SELECT 1""",
     "the spelling of MySQL's library": """
         7 - set autocommit=0
         7 1.1 INSERT
@@ -127,7 +134,11 @@ MIXED_UP = {
         "sent to a session that thread 1, task 1 needs",
     ),
     "another thread on a session with a lock": (
-        "7 1.1 SELECT GET_LOCK('a', 0)\n7 1.1 SELECT RELEASE_LOCK('a')\n7 2.1 SELECT 1",
+        "7 1.1 SELECT GET_LOCK('a', 0)\n7 1.1 SELECT RELEASE_LOCK('b')\n7 2.1 SELECT 1",
+        "sent to a session that thread 1, task 1 needs",
+    ),
+    "another thread on a session whose lock was taken twice": (
+        "7 1.1 DO GET_LOCK('a', 0)\n7 1.1 DO GET_LOCK('a', 0)\n7 1.1 DO RELEASE_LOCK('a')\n7 2.1 X",
         "sent to a session that thread 1, task 1 needs",
     ),
     "a pinned session that survives the release": (

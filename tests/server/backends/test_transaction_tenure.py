@@ -10,6 +10,7 @@ from unittest import mock
 
 import MySQLdb
 import pytest
+from django.core.management import call_command
 from django.db import connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
@@ -150,6 +151,45 @@ def test_a_dirty_session_is_pinned_until_the_release() -> None:
     release_connections()
     assert out() == 0
     assert session_id() != first
+
+
+def test_a_session_without_constraint_checks_is_kept_until_they_are_on_again() -> None:
+    first = session_id()
+    with connection.constraint_checks_disabled():
+        assert out() == 1
+        Row.objects.create(text="unchecked")
+        assert out() == 1
+        assert session_id() == first
+    assert out() == 0
+    release_connections()
+    assert session_id() == first
+    assert stats()["default"].pinned == {"SET": 1}
+    assert stats()["default"].discards == {}
+
+
+def test_a_flush_leaves_its_session_clean() -> None:
+    first = session_id()
+    for _ in range(2):
+        Row.objects.create(text="flushed")
+        call_command("flush", interactive=False, verbosity=0)
+        assert out() == 0
+    assert Row.objects.count() == 0
+    assert session_id() == first
+    assert stats()["default"].discards == {}
+
+
+def test_a_session_with_a_named_lock_is_kept_until_that_is_released() -> None:
+    first = session_id()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT GET_LOCK(%s, %s)", ["nightly", 0])
+    Row.objects.create(text="locked")
+    assert out() == 1
+    assert session_id() == first
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT RELEASE_LOCK(%s)", ["nightly"])
+        assert cursor.fetchone() == (1,)
+    assert out() == 0
+    assert session_id() == first
 
 
 def test_an_open_transaction_of_raw_sql_keeps_its_session() -> None:

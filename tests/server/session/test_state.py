@@ -174,9 +174,37 @@ STATES = [
         )
     ),
     State(
-        "a variable of all",
-        ("SET GLOBAL group_concat_max_len = 78",),
-        "SELECT @@GLOBAL.group_concat_max_len",
+        "a variable of all and one of its own",
+        ("SET GLOBAL group_concat_max_len = 78, SESSION group_concat_max_len = 79",),
+        "SELECT @@SESSION.group_concat_max_len",
+    ),
+    mariadb(
+        State(
+            "a variable of all that reaches this session",
+            ("SET GLOBAL server_id = 77",),
+            "SELECT @@SESSION.server_id",
+        )
+    ),
+    mariadb(
+        State(
+            "a variable behind a password",
+            ("SET PASSWORD FOR CURRENT_USER() = '', SESSION group_concat_max_len = 79",),
+            "SELECT @@SESSION.group_concat_max_len",
+        )
+    ),
+    user_variable("a user variable behind a procedure", "CREATE PROCEDURE p() DO 1; SET @mine = 1"),
+    user_variable(
+        "a user variable behind a procedure with a block",
+        "CREATE PROCEDURE p() BEGIN DO 1; END; SET @mine = 1",
+    ),
+    user_variable(
+        "a user variable between names that look like a block",
+        "CREATE PROCEDURE p() SELECT 1 AS begin; SET @mine = 1; SELECT 1 AS end",
+    ),
+    State(
+        "a named lock by the schedule of an event",
+        ("CREATE EVENT e ON SCHEDULE EVERY GET_LOCK('lock', 0) DAY DO DO 0",),
+        LOCKED,
     ),
     State("the next automatic number", ("SET insert_id = 99",), "SELECT @@insert_id"),
     State("the clock", ("SET timestamp = 1",), "SELECT UNIX_TIMESTAMP() < 100"),
@@ -416,6 +444,7 @@ CLEAN_UP = [
     "DROP ROLE clerk",
     "DROP USER visitor",
     "SET GLOBAL group_concat_max_len = DEFAULT",
+    "SET GLOBAL server_id = DEFAULT",
 ]
 CLEAN_UP_ON = {
     "mariadb": [],

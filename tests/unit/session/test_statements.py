@@ -54,7 +54,6 @@ DIRTY = {
     "RESTART": "RESTART",
     "SHUTDOWN": "SHUTDOWN",
     "ALTER INSTANCE RELOAD TLS": "ALTER",
-    "ALTER USER x DISCARD OLD PASSWORD": "ALTER",
     "CREATE RESOURCE GROUP x TYPE = USER": "CREATE",
     "CREATE SPATIAL REFERENCE SYSTEM 1 NAME 'x'": "CREATE",
     "CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'x'": "CHANGE",
@@ -93,19 +92,18 @@ DIRTY = {
     "VALUES ROW(@x := 1)": "a user variable",
     "CREATE TEMPORARY TABLE x (y INT)": "CREATE",
     "CREATE OR REPLACE TEMPORARY TABLE x (y INT)": "CREATE",
-    "CREATE TRIGGER x BEFORE INSERT ON y FOR EACH ROW SET z = 1": "CREATE",
     "DROP TEMPORARY TABLE x": "DROP",
     "DROP DATABASE x": "DROP",
     "DROP PREPARE x": "DROP",
     "ALTER DATABASE x CHARACTER SET latin1": "ALTER",
-    "RENAME USER x TO y": "RENAME",
     "START SLAVE": "START",
     "BEGIN NOT ATOMIC SELECT 1; END": "BEGIN",
     "COMMIT RELEASE": "COMMIT",
     "ROLLBACK WORK RELEASE": "ROLLBACK",
     "SELECT GET_LOCK('x', 1)": "GET_LOCK",
     "SELECT `GET_LOCK` ('x', 1)": "GET_LOCK",
-    "SELECT SQL_CALC_FOUND_ROWS x FROM y": "SQL_CALC_FOUND_ROWS",
+    "SELECT SQL_CALC_FOUND_ROWS x INTO @y FROM z": "a user variable",
+    "SELECT SQL_CALC_FOUND_ROWS GET_LOCK('x', 1)": "GET_LOCK",
     "SELECT service_get_write_locks('x', 'y', 1)": "SERVICE_GET_WRITE_LOCKS",
     "SELECT version_tokens_lock_shared('x', 1)": "VERSION_TOKENS_LOCK_SHARED",
     "SELECT audit_log_read('x')": "AUDIT_LOG_READ",
@@ -113,6 +111,17 @@ DIRTY = {
     "SELECT @x := 1": "a user variable",
     "LOAD DATA INFILE 'x' INTO TABLE y (@z)": "a user variable",
     "SELECT /*!50000 1 */": "a version comment",
+    "SELECT 1 /*!500000 */": "a version comment",
+    "SELECT 1 /*!5000 */": "a version comment",
+    "SELECT 1 /*!-*/": "a version comment",
+    "SELECT 1 /*!50000 /* */ */": "a version comment",
+    "SELECT 1 /*!*//*!50000 INTO @x */": "a version comment",
+    "SELECT 1 /*! */; USE x": "USE",
+    "SELECT 1 /*M! */; USE x /*! */": "USE",
+    r'SELECT "\\"; USE x -- "': "USE",
+    r"""SELECT "it\'s"; USE x -- '""": "USE",
+    r"SELECT \N; USE x": "USE",
+    r"SELECT \N, '\'', \N; USE x": "USE",
     "SELECT 1; USE x": "USE",
     "SELECT ';'; USE x": "USE",
     r"SELECT '\''; USE x": "USE",
@@ -133,6 +142,9 @@ UNKNOWN = [
     "SELECT `unfinished",
     "SELECT 1 ; 'unfinished",
     r'SELECT "ANSI_QUOTES\"',
+    r'SELECT "ANSI_QUOTES\\\", 1',
+    r"SELECT \Nothing",
+    r"SELECT \M",
     "SELECT [it's]",
     "SELECT \\",
     "label: LOOP SET x = 1; END LOOP",
@@ -244,8 +256,33 @@ def test_transactions_are_followed(sql: str, transaction: bool | None) -> None:
     assert ordinary.effect(sql.encode()) == Effect(transaction=transaction)
 
 
+CLEAN = [
+    "SELECT SQL_CALC_FOUND_ROWS x FROM y LIMIT 1",
+    "SELECT sql_calc_found_rows * FROM a; SELECT 1",
+    "SELECT 1 /*! */ /*!50000 */ /*!50000*/ /*M! */ /*M!100100 */ /*!*/",
+    "/*!40101 */ SELECT 1",
+    "INSERT/*! */INTO x VALUES (1)",
+    r'''SELECT "it\'s", "a\\\\", "b\nc\N", "\x"''',
+    r'''UPDATE x SET y = "c:\\temp\\" WHERE z = "@a; USE b"''',
+    r"INSERT INTO x VALUES (\N, \N,\N)",
+    r"SELECT \N",
+]
+
+
+@pytest.mark.parametrize("sql", CLEAN)
+@pytest.mark.parametrize("escapes", [True, False])
+def test_what_reads_the_same_in_every_mode_is_no_doubt(sql: str, escapes: bool) -> None:
+    effect = Classifier(backslash_escapes=escapes).effect(sql.encode())
+    assert effect == PLAIN
+
+
+def test_found_rows_of_the_same_text_are_asked_for_all_the_same() -> None:
+    sql = b"SELECT SQL_CALC_FOUND_ROWS x FROM y LIMIT 1; SELECT FOUND_ROWS()"
+    assert ordinary.effect(sql) == Effect(reads="FOUND_ROWS")
+
+
 blanks = st.sampled_from(
-    [" ", "\n", "\t \r\n", "/**/", "/* ' */", '/*+ " */', " # `\n", " -- '\n", "/*;USE*/"]
+    [" ", "\n", "\t \r\n", "/**/", "/* ' */", '/*+ " */', " # `\n", " -- '\n", "/*;USE*/", "/*! */"]
 )
 gaps = st.lists(blanks, min_size=1, max_size=3).map("".join)
 
