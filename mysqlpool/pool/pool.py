@@ -88,15 +88,15 @@ class FairQueuePool(Pool):
     something may become due, and neither forks nor holds up the exit.
 
     ``check(session, idle_seconds)`` is asked before a session is handed out, whether it was idle or
-    somebody else's a moment ago; False discards it. ``renew(session, idle_seconds)`` is asked instead
-    where the session was given back to be renewed, or was opened for another identity than is
-    `wanted`, where it would be closed to make room. It is to make it as new for that one; False
-    discards it. Without ``renew`` both are discarded. ``classify(error)`` is asked of a failed
-    connect: ``"full"`` means that a later attempt may succeed, and one is made while the timeout
-    lasts. Every other error goes to the requester at once. With ``wait_for_server`` another is also
-    made where `cannot_connect` says that no server is ready. ``is_idle(session, frame)`` is asked
-    when a request fails, of each lease and the frame its thread is in: whether that session is
-    idle, which the error then says.
+    somebody else's a moment ago; False discards it. ``renew(session, idle_seconds)`` is asked
+    instead of a session that was given back to be renewed, and of one that would be closed to make
+    room, as it was opened for another identity. It is to make it as new for the one that is
+    `wanted`; False discards it, as everything does without ``renew``. ``classify(error)`` is asked
+    of a failed connect: ``"full"`` means that a later attempt may succeed, and one is made while
+    the timeout lasts. Every other error goes to the requester at once. With ``wait_for_server``
+    another is also made where `cannot_connect` says that no server is ready.
+    ``is_idle(session, frame)`` is asked when a request fails, of each lease and the frame its
+    thread is in: whether that session is idle, which the error then says.
 
     The limit is this object's: it holds across `dispose`. A pool made by
     `recreate`, as ``Engine.dispose()`` makes one, has a limit of its own.
@@ -256,9 +256,9 @@ class FairQueuePool(Pool):
     def remaining(self) -> float | None:
         """Seconds left to this thread's present request for a lease, at least 0.
 
-        For the creator, the check and ``renew``, so that none takes longer. None outside of such a request,
-        and when the pool has no timeout. A session that took longer to connect is handed out all
-        the same, because closing it would help nobody.
+        For the creator, the check and ``renew``, so that none takes longer. None outside of such a
+        request, and when the pool has no timeout. A session that took longer to connect is handed
+        out all the same, because closing it would help nobody.
         """
         deadline = self._terms.threads.present().deadline
         if deadline is None or deadline == math.inf:
