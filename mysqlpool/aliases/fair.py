@@ -17,6 +17,7 @@ from mysqlpool.session.session import Session
 
 from .access import Access
 from .alias_pool import AliasPool
+from .limits import Limit, Limits
 
 __all__ = ["FairAliasPool"]
 
@@ -32,6 +33,7 @@ class FairAliasPool(AliasPool):
 
     def __init__(self, alias: str, key: object, settings: PoolSettings) -> None:
         self._renewals = Renewals()
+        self._limits = Limits(alias)
         super().__init__(alias, key, settings)
 
     def _made(self, arguments: Mapping[str, Any]) -> Pool:
@@ -88,8 +90,9 @@ class FairAliasPool(AliasPool):
             return False
         if session.readable() and not session.has_tls_record():
             return False
-        now, timeout, server = clock.monotonic(), self._ping_timeout(), cast("Any", session.server)
-        if not session.renew(self.parameters(access, server), timeout):
+        parameters = self.parameters(access, cast("Any", session.server))
+        now, timeout = clock.monotonic(), self._ping_timeout()
+        if not session.renew(parameters, Limit(self._limits, session.fileno(), timeout)):
             self._note_silence(session, now, timeout)
             self._renewals.failed(session.server)
             return False

@@ -5,7 +5,7 @@ It learns that by watching the statements that pass through it, which costs no r
 
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from math import ceil
 from time import monotonic, sleep
 from types import FrameType
@@ -25,7 +25,6 @@ from .cursors import CountedCursor, GuardedCursor, Tenure, guarded
 from .driver_state import DriverState
 from .failures import Failure, failure_of
 from .lexical import without_comments
-from .limits import Limit
 from .parameters import public
 from .renewal import Renewals, clears, is_known
 from .set_up import NO_SET_UP, Assignment, Recording, SetUp
@@ -416,16 +415,16 @@ class Session(Connection):
             and renewals.allowed(self.server)
         )
 
-    def renew(self, parameters: Mapping[str, Any], timeout: float) -> bool:
+    def renew(self, parameters: Mapping[str, Any], limit: AbstractContextManager[None]) -> bool:
         """Make the session as new, for whoever would connect with these parameters.
 
         They may name another account and database than those of before, and nothing else that is
-        different. Costs three round trips, for which there are ``timeout`` seconds in all: to
-        change the user, to allow several statements, and to say the baseline. After False the
-        session is broken.
+        different. Costs three round trips: to change the user, to allow several statements, and to
+        say the baseline. They are made within ``limit``, which raises TimeoutError where they take
+        too long. After False the session is broken.
         """
         try:
-            with Limit(self._fd, timeout):
+            with limit:
                 self._send_change_user(parameters)
                 self._say_again(*self._first_words())
                 own = *self._opening(), *self._baseline
@@ -435,8 +434,8 @@ class Session(Connection):
             self.broken = NO_ANSWER
         except MySQLdb.Error as error:
             self._give_up(error)
-        except (OSError, RuntimeError) as error:  # Its socket is gone, or there is no thread.
-            self.broken = type(error).__name__
+        except OSError:
+            self.broken = "disconnected"
         except BaseException:
             self.broken = "interrupted"
             raise
