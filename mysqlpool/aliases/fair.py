@@ -70,7 +70,7 @@ class FairAliasPool(AliasPool):
         super()._note_access(session, access)
         session.renewals = None
         if access.is_fixed and self.settings.connect_args is None:
-            session.renew_by(self._renewals)
+            session.renew_by(self._renewals, access.identity.isolation_level)
 
     def renew(self, session: Session, idle_seconds: float) -> bool:
         """Make an idle session as new for the present request, in three round trips, for which
@@ -80,10 +80,7 @@ class FairAliasPool(AliasPool):
         """
         access: Access = self._asking.access
         if not (
-            session.renewals is not None
-            and self._renewals.allowed(session.server)
-            and access.is_fixed
-            and access.identity.is_near(session.identity)
+            session.can_be_renewed and access.is_fixed and access.identity.is_near(session.identity)
         ):
             return False
         if self._silent and self._was_silent(session, idle_seconds):

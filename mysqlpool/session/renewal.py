@@ -14,13 +14,14 @@ tests/server/session/test_renewal.py asks again.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from time import monotonic
 
 from .assignments import assigned
 from .lexical import END, GAP, OPTIONAL, compiled, without_comments
 from .statements import USER_VARIABLE, Classifier
 
-__all__ = ["Renewals", "clears", "is_known"]
+__all__ = ["Renewals", "clears", "is_djangos", "is_known"]
 
 # Seconds for which a server, or a proxy before it, is not asked again after it refused.
 PAUSE = 60.0
@@ -53,6 +54,9 @@ _HEAD = compiled(rf"""{OPTIONAL} (?:
   | USE {END}
   | GET {GAP} (?: CURRENT {GAP} )?+ DIAGNOSTICS {END}
 )""")
+# django.db.backends.mysql.base, init_connection_state(); the other one is the isolation level.
+_NO_AUTO_IS_NULL = "SET SQL_AUTO_IS_NULL = 0"
+
 _ENDS = b"; \t\r\n\f\v"
 _QUOTED = re.compile(rb"""'[^']*+'|"[^"]*+"|`[^`]*+`""")
 
@@ -93,6 +97,13 @@ def _is_one_value(text: bytes) -> bool:
 def is_known(server_info: str) -> bool:
     """Whether this is a server of which we know what COM_CHANGE_USER clears."""
     return "MariaDB" in server_info or _MYSQL.fullmatch(server_info) is not None
+
+
+def is_djangos(baseline: Iterable[bytes], isolation_level: str | None) -> bool:
+    """Whether this is what Django says to a new session that is to have this isolation level."""
+    said = b"; ".join(baseline).decode("utf8", "replace").removeprefix(_NO_AUTO_IS_NULL)
+    level = f"SET SESSION TRANSACTION ISOLATION LEVEL {(isolation_level or '').upper()}"
+    return said.removeprefix("; ") in ("", level)
 
 
 class Renewals:

@@ -26,7 +26,7 @@ from .driver_state import DriverState
 from .failures import Failure, failure_of
 from .lexical import without_comments
 from .parameters import public
-from .renewal import Renewals, clears, is_known
+from .renewal import Renewals, clears, is_djangos, is_known
 from .set_up import NO_SET_UP, Assignment, Recording, SetUp
 from .statements import USER_VARIABLE, AsciiClassifier, Classifier, variables_read
 
@@ -95,6 +95,7 @@ class Session(Connection):
         "_has_insert_id",
         "_is_clearable",
         "_is_mariadb",
+        "_isolation_level",
         "_options",
         "_own_driver",
         "_poll",
@@ -185,6 +186,7 @@ class Session(Connection):
         self.opened = self._failed = 0.0
         self.settings: Any = None
         self.renewals = None
+        self._isolation_level: str | None = None
         self.alias = self.server = ""
         self.settled = self.has_baseline = self.multiplexed = self.single_use = self.begun = False
         self.carried = ()
@@ -395,10 +397,27 @@ class Session(Connection):
 
     # Renewal, between two holders
 
-    def renew_by(self, renewals: Renewals) -> None:
-        """Have it renewed instead of discarded, where that is known to be complete."""
+    def renew_by(self, renewals: Renewals, isolation_level: str | None) -> None:
+        """Have it renewed instead of discarded, where that is known to be complete.
+
+        ``isolation_level`` is the one that Django asks for.
+        """
         if self._knows_account() and is_known(self.get_server_info()):
-            self.renewals = renewals
+            self.renewals, self._isolation_level = renewals, isolation_level
+
+    @property
+    def can_be_renewed(self) -> bool:
+        """Whether `renew` is known to make it as new, on its server and at present.
+
+        What somebody said with a cursor while Django spoke is this holder's, though it was taken
+        down with Django's own.
+        """
+        renewals = self.renewals
+        return (
+            renewals is not None
+            and renewals.allowed(self.server)
+            and is_djangos(self._baseline, self._isolation_level)
+        )
 
     @property
     def is_renewable(self) -> bool:
@@ -406,13 +425,8 @@ class Session(Connection):
 
         All that made it dirty is undone by COM_CHANGE_USER, and nobody waits for what it holds.
         """
-        renewals = self.renewals
         return (
-            renewals is not None
-            and self._is_clearable
-            and not self.single_use
-            and not self._suspect
-            and renewals.allowed(self.server)
+            self._is_clearable and not self.single_use and not self._suspect and self.can_be_renewed
         )
 
     def renew(self, parameters: Mapping[str, Any], limit: AbstractContextManager[None]) -> bool:

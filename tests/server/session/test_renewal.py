@@ -114,7 +114,7 @@ def opened(parameters: Mapping[str, Any]) -> Iterator[Session]:
         with session.baseline():
             do(session, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         session.end_set_up()
-        session.renew_by(Renewals())
+        session.renew_by(Renewals(), "read committed")
         yield session
 
 
@@ -305,6 +305,6 @@ def test_whose_account_only_the_library_knows_is_never_renewed(
         pytest.skip("this system's account has none on the server")
     with session:
         session.settle()
-        session.renew_by(Renewals())
+        session.renew_by(Renewals(), None)
         do(session, "SET @mine = 1")
         assert session.restore() == "SET"

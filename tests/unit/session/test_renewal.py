@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import mysqlpool.session.renewal
-from mysqlpool.session.renewal import PAUSE, Renewals, clears, is_known
+from mysqlpool.session.renewal import PAUSE, Renewals, clears, is_djangos, is_known
 from mysqlpool.session.statements import AsciiClassifier, Classifier
 from tests.fake_driver import FakeClock
 
@@ -132,6 +132,32 @@ def test_a_text_is_read_as_the_server_reads_it() -> None:
 )
 def test_only_servers_that_were_asked_are_known(info: str, known: bool) -> None:
     assert is_known(info) == known
+
+
+@pytest.mark.parametrize(
+    ("said", "level", "own"),
+    [
+        ([], None, True),
+        (["SET SQL_AUTO_IS_NULL = 0"], None, True),
+        (["SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"], "read committed", True),
+        (
+            ["SET SQL_AUTO_IS_NULL = 0; SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE"],
+            "serializable",
+            True,
+        ),
+        (["SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE"], "read committed", False),
+        (["SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE"], None, False),
+        (["SET @a = 1"], None, False),
+        (
+            ["SET @a = 1", "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE"],
+            "serializable",
+            False,
+        ),
+        (["SET SQL_AUTO_IS_NULL = 0", "SET @a = 1"], None, False),
+    ],
+)
+def test_what_django_says_is_known(said: list[str], level: str | None, own: bool) -> None:
+    assert is_djangos([one.encode() for one in said], level) == own
 
 
 @pytest.fixture
