@@ -65,7 +65,7 @@ class Audit:
     def read(self, entry: Entry) -> None:
         track = self._tracks[entry.session]
         verb = entry.sql.strip().lower()
-        if entry.command == "Quit":
+        if entry.command in ("Quit", "Change user"):  # The pool's renewal ends what pinned it.
             self._quit(entry, track)
         elif task := task_of(entry):
             self._statement(entry, track, task)
@@ -125,8 +125,8 @@ def mixed_up(log: Iterable[Entry]) -> list[str]:
     """What is wrong in a log: one line each, none for a sound one.
 
     From SET autocommit=0 to SET autocommit=1, and from the first statement that pins to the end of
-    its session, a session gets the statements of one task; meanwhile that task sends none to any
-    other session. A transaction is committed or rolled back once, and nothing comes after that.
+    its session or its renewal, a session gets the statements of one task; meanwhile that task sends
+    none to any other session. A transaction is committed or rolled back once, and nothing comes after that.
     """
     audit = Audit()
     for entry in log:
