@@ -126,7 +126,8 @@ def mixed_up(log: Iterable[Entry]) -> list[str]:
 
     From SET autocommit=0 to SET autocommit=1, and from the first statement that pins to the end of
     its session or its renewal, a session gets the statements of one task; meanwhile that task sends
-    none to any other session. A transaction is committed or rolled back once, and nothing comes after that.
+    none to any other session. A transaction is committed or rolled back once, and nothing comes
+    after that.
     """
     audit = Audit()
     for entry in log:
