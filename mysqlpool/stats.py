@@ -23,6 +23,8 @@ class PoolStats:
     wait, however they ended. ``discards`` counts closed sessions by reason. ``pinned`` counts, also
     by reason, the leases that ``lease="transaction"`` could not end before the release. ``reaped``
     counts the leases that were taken back because their thread had ended or their handle was lost.
+    ``renewed`` counts sessions that were made as new for their next holder instead of being closed
+    and opened anew, which ``connects`` would count.
 
     SQLAlchemy's own pool classes count nothing: for them all counters are 0.
     """
@@ -38,6 +40,7 @@ class PoolStats:
     refused: int = 0
     connects: int = 0
     connect_errors: int = 0
+    renewed: int = 0
     discards: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     reaped: int = 0
     pinned: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))

@@ -95,7 +95,7 @@ class Audit:
     def read(self, entry: Entry) -> None:
         track = self._tracks[entry.session]
         verb = entry.sql.strip().lower()
-        if entry.command == "Quit":
+        if entry.command in ("Quit", "Change user"):  # The pool's renewal ends what pinned it.
             self._quit(entry, track)
         elif task := task_of(entry):
             self._statement(entry, track, task)
@@ -164,9 +164,9 @@ def mixed_up(log: Iterable[Entry]) -> list[str]:
     """What is wrong in a log: one line each, none for a sound one.
 
     From START TRANSACTION to its end, from SET autocommit=0 to SET autocommit=1, and from the first
-    statement that pins to the end of its session, a session gets the statements of one task;
-    meanwhile that task sends none to any other session. A transaction is committed or rolled back
-    once, and nothing comes after that. It may go on with autocommit off.
+    statement that pins to the end of its session or its renewal, a session gets the statements of
+    one task; meanwhile that task sends none to any other session. A transaction is committed or
+    rolled back once, and nothing comes after that. It may go on with autocommit off.
     """
     audit = Audit()
     for entry in log:

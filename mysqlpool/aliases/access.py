@@ -21,18 +21,35 @@ class Identity(NamedTuple):
     params: Mapping[str, Any]
     isolation_level: str | None
 
+    def is_near(self, other: Identity) -> bool:
+        """Whether the two differ in nothing but the account and the database, if in anything."""
+        return self == other or (
+            self.isolation_level == other.isolation_level
+            and _without_account(self.params) == _without_account(other.params)
+        )
+
+
+# mysqlclient's names for what COM_CHANGE_USER changes, beside the secret.
+_ACCOUNT = frozenset({"user", "database", "db"})
+
+
+def _without_account(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if name not in _ACCOUNT}
+
 
 @dataclass(frozen=True, slots=True)
 class Access:
     """How sessions are opened for one wrapper.
 
     ``params()`` are those for mysqlclient, asked for when a session is opened, so that a token is
-    fresh. ``settings`` are those of the alias which they were made from.
+    fresh. ``settings`` are those of the alias which they were made from. With ``is_fixed`` the
+    password is no token that may have expired.
     """
 
     identity: Identity
     settings: tuple[Any, ...] = field(repr=False)
     params: Callable[[], Mapping[str, Any]] = field(repr=False)
+    is_fixed: bool = False
 
 
 def resolved(

@@ -134,7 +134,6 @@ class AliasPool(ABC):
         session = self._connect(access)
         session.tune(self.settings.tcp_keepalive, self.settings.tcp_user_timeout)
         session.alias = self.alias
-        session.identity, session.settings = access.identity, access.settings
         session.multiplexed = self.settings.lease == "transaction"
         session.single_use = self.settings.reset == "always"
         info = session.get_server_info()
@@ -144,9 +143,14 @@ class AliasPool(ABC):
             self.server_data.clear()
             self._begin_mode = self._asked_how_to_begin(session)
         session.begin_mode = self._begin_mode
+        self._note_access(session, access)
+        return session
+
+    def _note_access(self, session: Session, access: Access) -> None:
+        """Note for whom a session was opened, or renewed just now."""
+        session.identity, session.settings = access.identity, access.settings
         if all(settings != access.settings for settings, _ in list(self._known)):
             session.broken = "settings changed"  # Meanwhile. It is closed when it comes back.
-        return session
 
     def _asked_how_to_begin(self, session: Session) -> str:
         """The setting, unless the server begins a transaction after each COMMIT by itself.
@@ -214,9 +218,13 @@ class AliasPool(ABC):
         now, timeout = clock.monotonic(), self._ping_timeout()
         if session.check(timeout):
             return True
+        self._note_silence(session, now, timeout)
+        return False
+
+    def _note_silence(self, session: Session, now: float, timeout: float) -> None:
+        """Note that a session's server was asked in vain, if it had its time to answer."""
         if session.broken == NO_ANSWER and timeout >= self.settings.ping_timeout:
             self._silent[session.server] = now
-        return False
 
     def _ping_timeout(self) -> float:
         """For how many seconds the server is asked."""

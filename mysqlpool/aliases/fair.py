@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from django.db import connections
 from sqlalchemy.pool import Pool
 
-from mysqlpool.pool import FairQueuePool, Lease
+from mysqlpool.conf.settings import PoolSettings
+from mysqlpool.pool import FairQueuePool, Lease, clock
+from mysqlpool.session.renewal import Renewals
 from mysqlpool.session.session import Session
 
 from .access import Access
 from .alias_pool import AliasPool
+from .limits import Limit, Limits
 
 __all__ = ["FairAliasPool"]
 
@@ -27,6 +30,11 @@ class FairAliasPool(AliasPool):
     """
 
     pool: FairQueuePool
+
+    def __init__(self, alias: str, key: object, settings: PoolSettings) -> None:
+        self._renewals = Renewals()
+        self._limits = Limits(alias)
+        super().__init__(alias, key, settings)
 
     def _made(self, arguments: Mapping[str, Any]) -> Pool:
         pool = super()._made(arguments)
@@ -52,11 +60,41 @@ class FairAliasPool(AliasPool):
         self.pool.dispose()
 
     def _further_arguments(self) -> dict[str, Any]:
-        further: dict[str, Any] = {"check": self.is_fit}
+        further: dict[str, Any] = {"check": self.is_fit, "renew": self.renew}
         # With transaction tenure an idle holder is pinned, which its lease says already.
         if self.settings.lease == "task":
             further["is_idle"] = Session.is_idle
         return further
+
+    def _note_access(self, session: Session, access: Access) -> None:
+        super()._note_access(session, access)
+        session.renewals = None
+        if access.is_fixed and self.settings.connect_args is None:
+            session.renew_by(self._renewals, access.identity.isolation_level)
+
+    def renew(self, session: Session, idle_seconds: float) -> bool:
+        """Make an idle session as new for the present request, in three round trips, for which
+        there are ``ping_timeout`` seconds. False where it has to be closed instead.
+
+        It may be another identity's, on the same server.
+        """
+        access: Access = self._asking.access
+        if not (
+            session.can_be_renewed and access.is_fixed and access.identity.is_near(session.identity)
+        ):
+            return False
+        if self._silent and self._was_silent(session, idle_seconds):
+            return False
+        if session.readable() and not session.has_tls_record():
+            return False
+        parameters = self.parameters(access, cast("Any", session.server))
+        now, timeout = clock.monotonic(), self._ping_timeout()
+        if not session.renew(parameters, Limit(self._limits, session.fileno(), timeout)):
+            self._note_silence(session, now, timeout)
+            self._renewals.failed(session.server)
+            return False
+        self._note_access(session, access)
+        return True
 
     def _ping_timeout(self) -> float:
         remaining = self.pool.remaining()

@@ -56,7 +56,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
 )
 # The backend gives these itself.
 GIVEN = frozenset(
-    {"self", "creator", "dialect", "events", "_dispatch", "check", "classify", "is_idle"}
+    {"self", "creator", "dialect", "events", "_dispatch", "check", "classify", "is_idle", "renew"}
 )
 # AssertionPool takes this one out of its **kw, where no signature shows it.
 HIDDEN: Mapping[type, frozenset[str]] = {

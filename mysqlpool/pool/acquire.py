@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,7 @@ BETWEEN_COLLECTIONS, BEFORE_FAILURES = 1.0, 10.0
 # Why a record cannot serve yet, beside the reasons that `Slots.unfit` gives.
 NO_SESSION = "no session"
 DEAD = "dead"
+NOT_RENEWED = "not renewed"  # though it was given back for that
 IDENTITY = "identity"  # It was opened for another one, and is closed to make room.
 
 
@@ -53,6 +55,7 @@ class Terms:
     check: Callable[[Any, float], bool] | None
     waits_for: Callable[[BaseException], bool]  # whether a failed connect is to be tried again
     is_idle: IsIdle | None = None
+    renew: Callable[[Any, float], bool] | None = None
 
 
 class Acquisition(Request):
@@ -119,8 +122,8 @@ class Acquisition(Request):
         slots = self.terms.slots
         if now >= record.expires or record.generation != slots.generation:
             return slots.unfit(record, now)
-        if record.identity != self.identity:
-            return IDENTITY
+        if record.to_renew or record.identity != self.identity:
+            return self._renew(record, now)
         check = self.terms.check
         if check is not None:
             thread = self.thread
@@ -131,6 +134,30 @@ class Acquisition(Request):
             finally:
                 thread.deadline = None
         return None
+
+    def _renew(self, record: Record, now: float) -> str | None:
+        """Have a session made as new for this request, or tell why it cannot serve it."""
+        renew = self.terms.renew
+        fault = IDENTITY if record.identity != self.identity else NOT_RENEWED
+        if renew is None:
+            return fault
+        with self._as_wanted():
+            if not renew(record.dbapi_connection, now - record.idle_since):
+                return fault
+        record.to_renew, record.identity = False, self.identity
+        self.terms.slots.count("renewed")
+        return None
+
+    @contextmanager
+    def _as_wanted(self) -> Iterator[None]:
+        """In this block the thread's request can be asked for: its identity, and its time."""
+        thread, before = self.thread, self.thread.identity
+        thread.deadline = self.since + self.terms.timeout
+        thread.identity = self.identity
+        try:
+            yield
+        finally:
+            thread.deadline, thread.identity = None, before
 
     def _wait(self) -> Record:
         """Wait until served. Raises `PoolTimeout` if the time ends before that."""
@@ -188,18 +215,14 @@ class Acquisition(Request):
 
         All other errors are raised.
         """
-        thread, before = self.thread, self.thread.identity
-        thread.deadline = self.since + self.terms.timeout
-        thread.identity = self.identity
         try:
-            record.get_connection()
+            with self._as_wanted():
+                record.get_connection()
         except Exception as error:
             if record.dbapi_connection is None and self.terms.waits_for(error):
                 # The traceback would keep this request's frames alive, and with them the lease.
                 return error.with_traceback(None)
             raise
-        finally:
-            thread.deadline, thread.identity = None, before
         return None
 
     def _give_up(self) -> None:

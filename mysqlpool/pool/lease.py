@@ -66,11 +66,15 @@ class Lease:
         """End that. From now on the lease is this thread's, if ``is_own``, or else its holder's."""
         self.grantor.unshare(self, is_own)
 
-    def give_back(self) -> None:
+    def give_back(self, *, to_renew: bool = False) -> None:
         """Put the session back. The caller has reset it: nothing is sent.
+
+        With ``to_renew`` the pool's ``renew`` is asked to do that, when it is to be leased again.
 
         An exception of a listener passes through, after the session has been discarded.
         """
+        if to_renew and self.record is not None:
+            self.record.to_renew = True
         self.grantor.give_back(self)
 
     def discard(self, reason: str) -> None:

@@ -88,12 +88,15 @@ class FairQueuePool(Pool):
     something may become due, and neither forks nor holds up the exit.
 
     ``check(session, idle_seconds)`` is asked before a session is handed out, whether it was idle or
-    somebody else's a moment ago; False discards it. ``classify(error)`` is asked of a failed
-    connect: ``"full"`` means that a later attempt may succeed, and one is made while the timeout
-    lasts. Every other error goes to the requester at once. With ``wait_for_server`` another is also
-    made where `cannot_connect` says that no server is ready. ``is_idle(session, frame)`` is asked
-    when a request fails, of each lease and the frame its thread is in: whether that session is
-    idle, which the error then says.
+    somebody else's a moment ago; False discards it. ``renew(session, idle_seconds)`` is asked
+    instead of a session that was given back to be renewed, and of one that would be closed to make
+    room, as it was opened for another identity. It is to make it as new for the one that is
+    `wanted`; False discards it, as everything does without ``renew``. ``classify(error)`` is asked
+    of a failed connect: ``"full"`` means that a later attempt may succeed, and one is made while
+    the timeout lasts. Every other error goes to the requester at once. With ``wait_for_server``
+    another is also made where `cannot_connect` says that no server is ready.
+    ``is_idle(session, frame)`` is asked when a request fails, of each lease and the frame its
+    thread is in: whether that session is idle, which the error then says.
 
     The limit is this object's: it holds across `dispose`. A pool made by
     `recreate`, as ``Engine.dispose()`` makes one, has a limit of its own.
@@ -121,6 +124,7 @@ class FairQueuePool(Pool):
         check: Callable[[Any, float], bool] | None = None,
         classify: Callable[[BaseException], str | None] = classify_connect_error,
         is_idle: IsIdle | None = None,
+        renew: Callable[[Any, float], bool] | None = None,
         recycle: float | None = -1,
         **kw: Any,
     ) -> None:
@@ -137,6 +141,7 @@ class FairQueuePool(Pool):
             "check": check,
             "classify": classify,
             "is_idle": is_idle,
+            "renew": renew,
             "recycle": recycle,
         }
         unlimited = pool_size == 0 or max_overflow == -1
@@ -165,6 +170,7 @@ class FairQueuePool(Pool):
             check=check,
             waits_for=partial(_is_passing, classify, wait_for_server),
             is_idle=is_idle,
+            renew=renew,
         )
         # SQLAlchemy's own recycling goes by the wall clock.
         super().__init__(creator, recycle=-1, **kw)
@@ -189,8 +195,8 @@ class FairQueuePool(Pool):
 
         It is ``prefer`` if that one is idle and nobody waits: a session that a thread had before.
         It was opened by a request with an equal ``identity``. Where there is none of that identity,
-        one is opened, and an idle one of another is closed for it if the limit asks for that. What
-        an identity means is for the creator to say, which finds it in `wanted`.
+        one is opened; if the limit does not allow that, an idle one of another is renewed or closed
+        for it. What an identity means is for the creator to say, which finds it in `wanted`.
 
         Raises `PoolTimeout`, `TooManyWaiters`, or what the creator, the check or a listener raised.
         Where somebody listens to ``checkout``, or ``pre_ping`` is on, the lease goes by way of
@@ -231,7 +237,7 @@ class FairQueuePool(Pool):
         return self._terms.threads.present()
 
     def wanted(self) -> Any:
-        """The identity that this thread's present request asks for; for the creator."""
+        """The identity that this thread's present request asks for; for creator and ``renew``."""
         return self._terms.threads.present().identity
 
     def needed_while(self, is_needed: Callable[[], bool]) -> None:
@@ -250,9 +256,9 @@ class FairQueuePool(Pool):
     def remaining(self) -> float | None:
         """Seconds left to this thread's present request for a lease, at least 0.
 
-        For the creator and the check, so that neither takes longer. None outside of such a request,
-        and when the pool has no timeout. A session that took longer to connect is handed out all
-        the same, because closing it would help nobody.
+        For the creator, the check and ``renew``, so that none takes longer. None outside of such a
+        request, and when the pool has no timeout. A session that took longer to connect is handed
+        out all the same, because closing it would help nobody.
         """
         deadline = self._terms.threads.present().deadline
         if deadline is None or deadline == math.inf:

@@ -47,7 +47,7 @@ class Record(_ConnectionRecord):
     """A slot. Times are monotonic seconds.
 
     The pool's lock guards all fields but those of the session (``condemned``, ``expires``,
-    ``generation`` and ``identity``), which are those of whoever has it.
+    ``generation``, ``identity`` and ``to_renew``), which are those of whoever has it.
     """
 
     __slots__ = (
@@ -66,6 +66,7 @@ class Record(_ConnectionRecord):
         "shared",  # the serial of a lease whose wrapper several threads share
         "since",  # when that lease began
         "state",
+        "to_renew",  # its session is not as its last holder got it, and is renewed before the next
         "where",  # and where in the application
     )
 
@@ -83,7 +84,7 @@ class Record(_ConnectionRecord):
         self.expires = math.inf
         self.since = self.idle_since = 0.0
         self.condemned: str | None = None
-        self.returning = False
+        self.returning = self.to_renew = False
         self.pinned: tuple[int, str | None] = (0, None)
 
     @property
@@ -98,6 +99,7 @@ class Record(_ConnectionRecord):
 
     def renew(self, generation: int, expires: float, identity: Any) -> None:
         """Note that a session of this generation is opened."""
+        self.to_renew = False
         self.generation, self.expires, self.condemned = generation, expires, None
         self.identity = identity
 

@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["Tally"]
 
-COUNTERS = ("waits", "timeouts", "refused", "connects", "connect_errors", "reaped")
+COUNTERS = ("waits", "timeouts", "refused", "connects", "connect_errors", "renewed", "reaped")
 
 
 class Tally:

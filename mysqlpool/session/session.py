@@ -5,7 +5,7 @@ It learns that by watching the statements that pass through it, which costs no r
 
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from math import ceil
 from time import monotonic, sleep
 from types import FrameType
@@ -27,6 +27,7 @@ from .driver_state import DriverState
 from .failures import Failure, failure_of
 from .lexical import without_comments
 from .parameters import public
+from .renewal import Renewals, clears, is_djangos, is_known
 from .set_up import NO_SET_UP, Assignment, Recording, SetUp
 from .statements import USER_VARIABLE, AsciiClassifier, Classifier, variables_read
 from .traces import NAMED_LOCK, SWITCHES, Change, Switch, Traces, Unlock, change_of
@@ -65,6 +66,9 @@ _OPTION_FILES = frozenset(["read_default_file", "read_default_group"])
 # Seconds between two looks at an answer of which a part has arrived.
 _BETWEEN_LOOKS = 0.001
 
+# COM_CHANGE_USER does not run this for the server, as both servers were seen to do.
+_AT_A_CONNECT = b"SELECT @@GLOBAL.init_connect"
+
 # Seconds for a statement of ours that takes a session back to its baseline, or asks it something.
 _UNDOING = 5.0
 
@@ -98,7 +102,9 @@ class Session(Connection):
         "_fd",
         "_first",
         "_has_insert_id",
+        "_is_clearable",
         "_is_mariadb",
+        "_isolation_level",
         "_options",
         "_own_driver",
         "_poll",
@@ -123,6 +129,7 @@ class Session(Connection):
         "multiplexed",
         "opened",
         "recording",
+        "renewals",
         "server",
         "settings",
         "settled",
@@ -154,6 +161,9 @@ class Session(Connection):
 
     single_use: bool
     """Whether ``restore()`` has it discarded after each holder, whatever that did."""
+
+    renewals: Renewals | None
+    """On which servers its pool has sessions renewed; None where this one never is."""
 
     alias: str
     """Of which database it is, for messages."""
@@ -199,6 +209,8 @@ class Session(Connection):
         self.opened = self._failed = 0.0
         self.begin_mode = "autocommit"
         self.settings: Any = None
+        self.renewals = None
+        self._isolation_level: str | None = None
         self.alias = self.server = ""
         self.settled = self.has_baseline = self.multiplexed = self.single_use = self.begun = False
         self.carried = ()
@@ -209,6 +221,7 @@ class Session(Connection):
         self._suspect = False  # the server said that a transaction is read-only
         self._released = False  # the last statement released a lock, if its row has no error
         self._traces = Traces()
+        self._is_clearable = True  # COM_CHANGE_USER undoes all that made it dirty
         self._is_mariadb = False
         self._classifier = _ORDINARY
         self._baseline: list[bytes] = []  # what Django sent
@@ -370,41 +383,123 @@ class Session(Connection):
             raise
         finally:
             self.recording = recording
+        self._is_as_new()
+
+    def _is_as_new(self) -> None:
         self._become_clean()
         self._first = True
         self._ended()
 
     def _may_change_user(self) -> bool:
-        """Whether we know as whom, and the server does nothing at a connect that it would not do.
+        """Whether we know as whom, and the server would do nothing else at a connect."""
+        return self._knows_account() and not self.ask(_AT_A_CONNECT)
 
-        COM_CHANGE_USER does not run ``init_connect``, as both servers were seen to do.
-        """
+    def _knows_account(self) -> bool:
         options = self._options.keys()
-        if "user" not in options or options & _OPTION_FILES:
-            return False
-        return not self.ask(b"SELECT @@GLOBAL.init_connect")
+        return "user" in options and not options & _OPTION_FILES
 
     def _change_user(self, parameters: Mapping[str, Any]) -> bool:
-        """Forget all that a session can have; False where the server, or a proxy, refuses it.
-
-        It switches multiple statements off, and takes the server's collation
-        (https://dev.mysql.com/doc/c-api/8.4/en/mysql-change-user.html).
-        """
-        options = self._options
-        user = parameters.get("user", options["user"])
-        password = parameters.get("password", parameters.get("passwd")) or ""
-        database = options.get("database", options.get("db")) or ""
+        """Forget all that a session can have; False where the server, or a proxy, refuses it."""
         try:
-            _mysql.connection.change_user(self, user, password, database)
+            self._send_change_user(parameters)
         except MySQLdb.Error:
             return False
+        self._say_again(*self._first_words())
+        self._say_together(*self._opening())
+        return True
+
+    def _send_change_user(self, parameters: Mapping[str, Any]) -> None:
+        """COM_CHANGE_USER, and COM_SET_OPTION, because that switched multiple statements off.
+
+        It takes the server's collation, too
+        (https://dev.mysql.com/doc/c-api/8.4/en/mysql-change-user.html).
+        """
+        user = parameters.get("user", self._options["user"])
+        password = parameters.get("password", parameters.get("passwd")) or ""
+        database = parameters.get("database", parameters.get("db")) or ""
+        _mysql.connection.change_user(self, user, password, database)
         if self.client_flag & CLIENT.MULTI_STATEMENTS:
             _mysql.connection.set_server_option(self, _MULTI_STATEMENTS_ON)
-        _mysql.connection.set_character_set(self, self._charset)
-        self._say_again(*self._opening())
-        if self.get_autocommit() != self._autocommit:
-            _mysql.connection.autocommit(self, self._autocommit)
+        if self.character_set_name() != self._charset:
+            _mysql.connection.set_character_set(self, self._charset)
+
+    # Renewal, between two holders
+
+    def renew_by(self, renewals: Renewals, isolation_level: str | None) -> None:
+        """Have it renewed instead of discarded, where that is known to be complete.
+
+        ``isolation_level`` is the one that Django asks for.
+        """
+        if self._knows_account() and is_known(self.get_server_info()):
+            self.renewals, self._isolation_level = renewals, isolation_level
+
+    @property
+    def can_be_renewed(self) -> bool:
+        """Whether `renew` is known to make it as new, on its server and at present.
+
+        What somebody said with a cursor while Django spoke is this holder's, though it was taken
+        down with Django's own.
+        """
+        renewals = self.renewals
+        return (
+            renewals is not None
+            and renewals.allowed(self.server)
+            and is_djangos(self._baseline, self._isolation_level)
+        )
+
+    @property
+    def is_renewable(self) -> bool:
+        """Whether it may be put back although it is dirty, until `renew` is called.
+
+        All that made it dirty is undone by COM_CHANGE_USER, and nobody waits for what it holds.
+        """
+        return (
+            self._is_clearable
+            and not self._traces.has_locks
+            and not (self.single_use or self._suspect)
+            and self.can_be_renewed
+        )
+
+    def renew(self, parameters: Mapping[str, Any], limit: AbstractContextManager[None]) -> bool:
+        """Make the session as new, for whoever would connect with these parameters.
+
+        They may name another account and database than those of before, and nothing else that is
+        different. Costs three round trips: to change the user, to allow several statements, and to
+        say the baseline. They are made within ``limit``, which raises TimeoutError where they take
+        too long. After False the session is broken.
+        """
+        try:
+            with limit:
+                self._send_change_user(parameters)
+                self._say_again(*self._first_words())
+                own = *self._opening(), *self._baseline
+                if self._say_together(*own, _AT_A_CONNECT) not in (b"", ""):
+                    self.broken = "init_connect"
+        except TimeoutError:
+            self.broken = NO_ANSWER
+        except MySQLdb.Error as error:
+            self._give_up(error)
+        except OSError:
+            self.broken = "disconnected"
+        except BaseException:
+            self.broken = "interrupted"
+            raise
+        if self.broken is not None:
+            return False
+        self._options = public(parameters)
+        self._belong_to(parameters)
+        self.carried = ()
+        self._classifier = self._how_to_read()
+        self._is_as_new()
         return True
+
+    def _belong_to(self, parameters: Mapping[str, Any]) -> None:
+        """Tell in the driver's attributes whose it is, as after a connect."""
+        database = parameters.get("database", parameters.get("db", ""))
+        whose = {"user": parameters.get("user"), "database": database, "db": database}
+        if not whose.items() <= vars(self).items():
+            vars(self).update(whose)
+            self._driver = self._own_driver = DriverState.of(self)
 
     def _connect_anew(self, parameters: Mapping[str, Any]) -> None:
         """Close, and connect as the same object; the driver's state in Python stays."""
@@ -458,21 +553,39 @@ class Session(Connection):
             self._send(sql)
             self._pass_results()
 
+    def _say_together(self, *texts: bytes) -> Any:
+        """Send texts of one statement each, in one packet where that is allowed.
+
+        Returns the one value that the last of them asks for, if it does.
+        """
+        if self.client_flag & CLIENT.MULTI_STATEMENTS:
+            texts = (b"; ".join(texts),)
+        self._say_again(*texts[:-1])
+        self._send(texts[-1])
+        return self._pass_results()
+
+    def _first_words(self) -> Iterator[bytes]:
+        """What the client library sends when it connects. It may be several statements."""
+        if self._options.get("init_command"):
+            yield str(self._options["init_command"]).encode()
+
     def _opening(self) -> Iterator[bytes]:
-        """What the driver sends when it connects, in its order, beside the character set."""
+        """What the driver sends after that, in its order."""
         options = self._options
-        if options.get("init_command"):
-            yield str(options["init_command"]).encode()
-        if options.get("collation"):
-            yield f"SET NAMES {self._charset} COLLATE {options['collation']}".encode()
+        collation = f" COLLATE {options['collation']}" if options.get("collation") else ""
+        yield f"SET NAMES {self._charset}{collation}".encode()
         if options.get("sql_mode"):
             yield f"SET SESSION sql_mode='{options['sql_mode']}'".encode()
+        if self.get_autocommit() != self._autocommit:
+            yield b"SET autocommit=%d" % self._autocommit
 
-    def _pass_results(self) -> None:
-        """Read what the server answered to the end."""
-        self.store_result()
+    def _pass_results(self) -> Any:
+        """Read what the server answered to the end. Returns the first value of the last result."""
+        result = self.store_result()
         while self.next_result() == 0:
-            self.store_result()
+            result = self.store_result()
+        rows = () if result is None else result.fetch_row()
+        return rows[0][0] if rows else None
 
     # Cursors
 
@@ -538,15 +651,16 @@ class Session(Connection):
         """Bring the session back to the baseline in as few round trips as there can be.
 
         Returns None when it is fit for the next holder, else the reason to discard it, without
-        a value or password in it. A clean session outside of a transaction costs no round trip;
-        a transaction costs one ROLLBACK, and autocommit, where it was changed, one SET. Never
-        raises for a server or a connection that is gone: that is a reason.
+        a value or password in it. A session that stays ``dirty`` by this has to be renewed before
+        the next holder has it: see `is_renewable`. A clean session outside of a transaction costs
+        no round trip; a transaction costs one ROLLBACK, and autocommit, where it was changed, one
+        SET. Never raises for a server or a connection that is gone: that is a reason.
         """
         self.block = None  # What was not sent need not be.
         if not self.settled or self.recording is not None:
             return "not set up"
-        if reason := self.broken or self.dirty:
-            return reason
+        if self.broken or (self.dirty and not self.is_renewable):
+            return self.broken or self.dirty
         if self.single_use:
             return "reset always"
         try:
@@ -619,7 +733,7 @@ class Session(Connection):
             return
         if self.in_transaction and not self._send_briefly(b"rollback"):
             return
-        differs = self.get_autocommit() != self._autocommit
+        differs = not self.dirty and self.get_autocommit() != self._autocommit
         if differs and not self._send_briefly(b"set autocommit=%d" % self._autocommit):
             return
         self._ended()
@@ -722,6 +836,8 @@ class Session(Connection):
         sql = query.encode() if isinstance(query, str) else bytes(query)
         if self.recording is not None and self._is_said(self.recording, sql):
             return
+        if self.dirty:  # Perhaps by the SQL mode.
+            self._classifier = self._how_to_read()
         dirty, transaction, reads, rows = self._classifier.effect(sql)
         if reads:
             dirty = self._look_back(sql, dirty, reads)
@@ -734,7 +850,7 @@ class Session(Connection):
         if change is not None:
             self.dirty = self._traces.about_to(change)
         elif dirty:
-            self._stain(dirty)
+            self._stain(dirty, clearable=self._is_clearable and clears(sql, self._classifier))
         if transaction:
             self.begun = True
         if block is not None and (ahead := block.ahead()):
@@ -957,7 +1073,7 @@ class Session(Connection):
             self._ended()
 
     def select_db(self, database: str) -> None:
-        self._soil("USE")
+        self._soil("USE", clearable=True)
         _mysql.connection.select_db(self, database)
 
     def change_user(self, *args: Any, **kwargs: Any) -> None:
@@ -965,11 +1081,11 @@ class Session(Connection):
         _mysql.connection.change_user(self, *args, **kwargs)
 
     def set_character_set(self, charset: str, collation: str | None = None) -> None:
-        self._soil("SET NAMES")
+        self._soil("SET NAMES", clearable=True)
         super().set_character_set(charset, collation)
 
     def set_server_option(self, option: int) -> int:
-        self._soil("set_server_option")
+        self._soil("set_server_option", clearable=True)
         result: int = _mysql.connection.set_server_option(self, option)
         return result
 
@@ -984,17 +1100,18 @@ class Session(Connection):
             self._soil("ping with reconnect")
         _mysql.connection.ping(self, *args)
 
-    def _soil(self, reason: str) -> None:
+    def _soil(self, reason: str, *, clearable: bool = False) -> None:
         """It is about to be changed by what is no statement."""
         self._leave_block()
-        self._stain(reason)
+        self._stain(reason, clearable=clearable)
 
-    def _stain(self, reason: str) -> None:
+    def _stain(self, reason: str, *, clearable: bool = False) -> None:
         self._stop_carrying()
         self.dirty = self._traces.leave(reason)
+        self._is_clearable = self._is_clearable and clearable
 
     def _become_clean(self) -> None:
-        self._traces, self.dirty = Traces(), None
+        self._traces, self.dirty, self._is_clearable = Traces(), None, True
 
     def _ended(self) -> None:
         self.begun = self._touched = False

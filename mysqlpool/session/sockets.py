@@ -90,7 +90,7 @@ def inode(number: int) -> Identity:
 def addresses(number: int) -> Identity:
     """The addresses of both ends of a connection; None for a lost one, and for no socket."""
     try:
-        with _duplicate(number) as looking:
+        with duplicate(number) as looking:
             return looking.family, looking.getsockname(), looking.getpeername()
     except OSError:
         return None
@@ -99,7 +99,7 @@ def addresses(number: int) -> Identity:
 def peek(number: int, size: int) -> bytes:
     """Up to ``size`` bytes that can be read now, which stay there; none of a lost connection."""
     try:
-        with _duplicate(number) as looking:
+        with duplicate(number) as looking:
             # MSG_DONTWAIT is not to be had everywhere.
             if watch(looking.fileno()).poll(0):
                 return looking.recv(size, socket.MSG_PEEK)
@@ -130,7 +130,7 @@ def tune(number: int, keepalive: bool, user_timeout: float | None) -> None:
         name = getattr(socket, "TCP_USER_TIMEOUT", None)
         options.append((socket.IPPROTO_TCP, name, milliseconds))
     # A connection that is lost already says so to whoever uses it first.
-    with contextlib.suppress(OSError), _duplicate(number) as tuned:
+    with contextlib.suppress(OSError), duplicate(number) as tuned:
         if tuned.family not in (socket.AF_INET, socket.AF_INET6):
             return
         for level, option, value in options:
@@ -139,17 +139,17 @@ def tune(number: int, keepalive: bool, user_timeout: float | None) -> None:
                     tuned.setsockopt(level, option, value)
 
 
-def _duplicate(number: int) -> socket.socket:
+def duplicate(number: int) -> socket.socket:
     """A socket object of its own number.
 
     A socket object closes its number when it is collected, which a signal handler that raises could
     bring about. With the driver's own number that would close the driver's socket.
     """
-    duplicate = socket.dup(number)
+    copied = socket.dup(number)
     try:
-        made = socket.socket(fileno=duplicate)
+        made = socket.socket(fileno=copied)
     except OSError:  # It is no socket.
-        socket.close(duplicate)
+        socket.close(copied)
         raise
     if socket.getdefaulttimeout() is not None:
         # Python made the duplicate non-blocking, and the driver's socket with it: they share that.

@@ -101,6 +101,11 @@ class Traces:
         open_ones = [_SET] * bool(self._switched) + [NAMED_LOCK] * bool(self._locks)
         return tuple(dict.fromkeys([*self._lasting, *open_ones]))
 
+    @property
+    def has_locks(self) -> bool:
+        """Whether a named lock may be held, for which others wait."""
+        return bool(self._locks)
+
     def leave(self, reason: str) -> str:
         """Note what no statement takes back."""
         self._lasting.setdefault(reason)

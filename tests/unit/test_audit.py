@@ -22,8 +22,8 @@ def parsed(text: str) -> list[Entry]:
         if who != "-":
             thread, task = who.split(".")
             sql = f"{sql} /* t={thread} k={task} n={number} */"
-        command = "Quit" if sql == "Quit" else "Query"
-        entries.append(Entry(int(session), command, "" if command == "Quit" else sql))
+        command = sql if sql in ("Quit", "Change user") else "Query"
+        entries.append(Entry(int(session), command, sql if command == "Query" else ""))
     return entries
 
 
@@ -76,6 +76,13 @@ SOUND = {
         7 1.1 SELECT RELEASE_LOCK('a')
         8 1.1 SELECT 1
         7 2.1 SELECT 1""",
+    "a session with a variable, after its renewal": """
+        7 1.1 SET @mine = 5
+        7 - Change user
+        7 - SET NAMES utf8mb4; SELECT @@GLOBAL.init_connect
+        7 2.1 SELECT 1
+        7 2.1 SET @mine = 5
+        8 1.2 SELECT 1""",
     "the spelling of MySQL's library": """
         7 - set autocommit=0
         7 1.1 INSERT
@@ -127,6 +134,10 @@ MIXED_UP = {
     ),
     "a session that ends inside a transaction": (
         "7 - SET autocommit=0\n7 1.1 INSERT\n7 - Quit",
+        "ends inside a transaction",
+    ),
+    "a session that is renewed inside a transaction": (
+        "7 - SET autocommit=0\n7 1.1 INSERT\n7 - Change user",
         "ends inside a transaction",
     ),
     "another thread on a session with a variable": (

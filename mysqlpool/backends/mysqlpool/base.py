@@ -33,7 +33,7 @@ from mysqlpool.conf.servers import Server, one_server, parse_servers, written
 from mysqlpool.conf.settings import parse_pool_settings
 from mysqlpool.pool import Lease
 from mysqlpool.session.driver_state import copied
-from mysqlpool.session.parameters import hide, public
+from mysqlpool.session.parameters import SECRETS, hide, public
 from mysqlpool.session.session import Session
 
 from . import observers
@@ -313,7 +313,10 @@ class DatabaseWrapper(LateTransactions):
         if is_own and own is not None and own.identity.isolation_level == isolation_level:
             return own
         identity = Identity(copied(public(params)), isolation_level)
-        access = Access(identity, self._settings or (), lambda: self._fresh(identity, params))
+        is_fixed = not any(callable(params.get(name)) for name in SECRETS)
+        access = Access(
+            identity, self._settings or (), lambda: self._fresh(identity, params), is_fixed
+        )
         if is_own:
             identity = self._pool().welcome(self, access)
             access = self._own_access = replace(access, identity=identity)

@@ -92,7 +92,7 @@ class Tenure:
             lease.discard("interrupted")
             raise
         if reason is None:
-            lease.give_back()
+            lease.give_back(to_renew=lease.session.dirty is not None)
         else:
             lease.discard(reason)
 

@@ -28,7 +28,7 @@ def a_day(lease: str, **pool: Any) -> None:
     settings = connections[DEFAULT_DB_ALIAS].settings_dict
     options = {"pool": {"pool_size": 1, "lease": lease, **pool}}
     wrapper = DatabaseWrapper({**settings, "OPTIONS": options}, ALIAS)
-    for statement in ("SELECT 1", "SELECT 2", "SET @mine = 1"):
+    for statement in ("SELECT 1", "SELECT 2", "CREATE TEMPORARY TABLE mine (n INT)"):
         with wrapper.cursor() as cursor:
             cursor.execute(statement)
         wrapper.close()

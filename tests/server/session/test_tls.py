@@ -16,7 +16,7 @@ import pytest
 from django.db import OperationalError, connections
 
 from mysqlpool.session.session import Session
-from tests.helpers import make_certificate
+from tests.helpers import identified, make_certificate
 from tests.server import PrivateServer, Server
 
 HANG = 20  # seconds; only proves that something did not hang
@@ -269,3 +269,17 @@ def _number(wrapper: Any) -> int:
         cursor.execute("SELECT CONNECTION_ID()")
         number: int = cursor.fetchone()[0]
         return number
+
+
+def test_a_session_is_renewed_over_its_connection(session: Session) -> None:
+    """As an account with a password, of which the server remembers nothing."""
+    _run(session, "DROP USER IF EXISTS sesame")
+    _run(session, f"CREATE USER sesame {identified('open')}")
+    _run(session, "FLUSH PRIVILEGES")
+    cipher = _cipher(session)
+    account = {"user": "sesame", "password": "open", "autocommit": True}
+    for _ in range(2):
+        assert session.renew(account, contextlib.nullcontext()), session.broken
+        assert _run(session, "SELECT SUBSTRING_INDEX(CURRENT_USER(), '@', 1)") == (("sesame",),)
+        assert _cipher(session) == cipher
+        assert not session.readable()

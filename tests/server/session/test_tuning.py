@@ -22,7 +22,7 @@ pytestmark = [
 
 def options(session: Any) -> tuple[bool, int]:
     """Whether the driver's own socket is kept alive, and its user timeout in milliseconds."""
-    with sockets._duplicate(session.fileno()) as looking:
+    with sockets.duplicate(session.fileno()) as looking:
         timeout = looking.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
         return bool(looking.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)), timeout
 

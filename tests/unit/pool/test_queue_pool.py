@@ -345,6 +345,7 @@ def test_the_figures_count(driver: FakeDriver) -> None:
         "refused": 0,
         "connects": 2,
         "connect_errors": 1,
+        "renewed": 0,
         "discards": {},
         "reaped": 0,
         "pinned": {},

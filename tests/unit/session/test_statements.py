@@ -11,6 +11,7 @@ from MySQLdb import _mysql
 from MySQLdb.converters import conversions
 
 from mysqlpool.session.statements import (
+    PLAIN,
     ROWS,
     USER_VARIABLE,
     AsciiClassifier,
