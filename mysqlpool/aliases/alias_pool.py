@@ -60,7 +60,7 @@ class AliasPool(ABC):
         self._users: weakref.WeakKeyDictionary[User, object] = weakref.WeakKeyDictionary()
         self._known: list[tuple[object, Identity]] = []
         self._server_info: str | None = None
-        self._silent: dict[object, float] = {}  # servers that did not answer, and when asked last
+        self._silent: dict[object, float] = {}  # servers that gave no answer, until when last
         # An ended session is restored by its tenure, so SQLAlchemy has nothing to reset.
         own = {"logging_name": alias, **settings.arguments, "reset_on_return": None}
         self._always_ping = bool(own.pop("pre_ping", False))
@@ -190,19 +190,21 @@ class AliasPool(ABC):
         return True
 
     def _was_silent(self, session: Session, idle_seconds: float) -> bool:
-        """Whether its server was asked in vain since anybody heard of this session.
+        """Whether its server was waited for in vain since anybody heard of this session.
 
-        Then it is not asked again: each session would cost the same time, or hang in use.
+        Then it is not asked again: each session would cost the same time, or hang in use. Time has
+        passed since ``idle_seconds`` was true. So the end of that wait counts: its begin may have
+        been within that time of the session's return.
         """
-        asked = self._silent.get(session.server, -math.inf)
-        return clock.monotonic() - idle_seconds < asked
+        waited = self._silent.get(session.server, -math.inf)
+        return clock.monotonic() - idle_seconds < waited
 
     def _answers(self, session: Session) -> bool:
-        now, timeout = clock.monotonic(), self._ping_timeout()
+        timeout = self._ping_timeout()
         if session.check(timeout):
             return True
         if session.broken == NO_ANSWER and timeout >= self.settings.ping_timeout:
-            self._silent[session.server] = now
+            self._silent[session.server] = clock.monotonic()
         return False
 
     def _ping_timeout(self) -> float:
