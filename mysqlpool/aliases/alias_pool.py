@@ -61,7 +61,7 @@ class AliasPool(ABC):
         self._known: list[tuple[object, Identity]] = []
         self._server_info: str | None = None
         self._begin_mode = settings.begin
-        self._silent: dict[object, float] = {}  # servers that did not answer, and when asked last
+        self._silent: dict[object, float] = {}  # servers that gave no answer, until when last
         # An ended session is restored by its tenure, so SQLAlchemy has nothing to reset.
         own = {"logging_name": alias, **settings.arguments, "reset_on_return": None}
         self._always_ping = bool(own.pop("pre_ping", False))
@@ -207,24 +207,26 @@ class AliasPool(ABC):
         return True
 
     def _was_silent(self, session: Session, idle_seconds: float) -> bool:
-        """Whether its server was asked in vain since anybody heard of this session.
+        """Whether its server was waited for in vain since anybody heard of this session.
 
-        Then it is not asked again: each session would cost the same time, or hang in use.
+        Then it is not asked again: each session would cost the same time, or hang in use. Time has
+        passed since ``idle_seconds`` was true. So the end of that wait counts: its begin may have
+        been within that time of the session's return.
         """
-        asked = self._silent.get(session.server, -math.inf)
-        return clock.monotonic() - idle_seconds < asked
+        waited = self._silent.get(session.server, -math.inf)
+        return clock.monotonic() - idle_seconds < waited
 
     def _answers(self, session: Session) -> bool:
-        now, timeout = clock.monotonic(), self._ping_timeout()
+        timeout = self._ping_timeout()
         if session.check(timeout):
             return True
-        self._note_silence(session, now, timeout)
+        self._note_silence(session, timeout)
         return False
 
-    def _note_silence(self, session: Session, now: float, timeout: float) -> None:
+    def _note_silence(self, session: Session, timeout: float) -> None:
         """Note that a session's server was asked in vain, if it had its time to answer."""
         if session.broken == NO_ANSWER and timeout >= self.settings.ping_timeout:
-            self._silent[session.server] = now
+            self._silent[session.server] = clock.monotonic()
 
     def _ping_timeout(self) -> float:
         """For how many seconds the server is asked."""

@@ -11,7 +11,7 @@ from django.db import connections
 from sqlalchemy.pool import Pool
 
 from mysqlpool.conf.settings import PoolSettings
-from mysqlpool.pool import FairQueuePool, Lease, clock
+from mysqlpool.pool import FairQueuePool, Lease
 from mysqlpool.session.renewal import Renewals
 from mysqlpool.session.session import Session
 
@@ -88,9 +88,9 @@ class FairAliasPool(AliasPool):
         if session.readable() and not session.has_tls_record():
             return False
         parameters = self.parameters(access, cast("Any", session.server))
-        now, timeout = clock.monotonic(), self._ping_timeout()
+        timeout = self._ping_timeout()
         if not session.renew(parameters, Limit(self._limits, session.fileno(), timeout)):
-            self._note_silence(session, now, timeout)
+            self._note_silence(session, timeout)
             self._renewals.failed(session.server)
             return False
         self._note_access(session, access)

@@ -38,7 +38,7 @@ TABLES = (
     f"CREATE TABLE IF NOT EXISTS {DATABASE}.contended (id INT PRIMARY KEY, value INT NOT NULL)",
 )
 
-WHOLE_SECONDS = 90.0
+WHOLE_SECONDS = 120.0
 """Until all nodes are members again; a bound that only proves that something did not hang."""
 
 CONNECT_SECONDS, ANSWER_SECONDS = 2, 20
@@ -267,12 +267,12 @@ class Cluster(ABC):
         """End all processes, and remove their files."""
         self.processes.stop()
 
-    def wait_whole(self) -> None:
+    def wait_whole(self, seconds: float = WHOLE_SECONDS) -> None:
         """Wait until all nodes are members, and one of them takes writes."""
         whole = "all nodes are healthy members"
         until(
             lambda: all(node.is_up and node.is_member() for node in self.nodes),
-            WHOLE_SECONDS,
+            seconds,
             whole,
         )
         self.writer()

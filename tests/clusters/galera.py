@@ -25,7 +25,7 @@ __all__ = ["Galera", "GaleraNode"]
 ROOT = Path(__file__).parent.parent.parent
 UNPACKED = ROOT / ".servers" / "galera"
 PROVIDER = "usr/lib/galera/libgalera_smm.so"
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 
 # How soon nodes see that one is away. Galera's defaults, of 5 s and more, are for a real network.
 PATIENCE = (
@@ -50,6 +50,7 @@ performance-schema = OFF
 innodb-buffer-pool-size = 32M
 innodb-log-file-size = 16M
 innodb-use-native-aio = OFF
+innodb-flush-log-at-trx-commit = 2
 innodb-autoinc-lock-mode = 2
 binlog-format = ROW
 wsrep-on = ON

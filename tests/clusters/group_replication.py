@@ -18,7 +18,7 @@ from typing import Any
 
 import MySQLdb
 
-from tests.clusters.cluster import DATABASE, TABLES, Cluster, Node, until
+from tests.clusters.cluster import DATABASE, TABLES, WHOLE_SECONDS, Cluster, Node, until
 from tests.helpers import run_threads
 from tests.server import ServerError
 from tests.server.flavours import SERVERS, MySQL, find_program
@@ -28,12 +28,17 @@ __all__ = ["GroupReplication"]
 
 UNPACKED = SERVERS / "mysql-router"
 SIZE = 3
-START_SECONDS = 60
+START_SECONDS = 120
 
 # A member that is silent for 5 s is suspected, and so long after that expelled.
 EXPEL_SECONDS = 0
+# Who was expelled tries at once to come back, and where that failed, again after five minutes.
+REJOIN_SECONDS = 30.0
 # How often Router asks who the primary is. MySQL Shell sets the same.
 ROUTER_SECONDS = 0.5
+
+# Nodes are killed and not their machine: what a node has told the kernel is there when it is back.
+LAZY_DISK = ("--innodb-flush-log-at-trx-commit=2", "--sync-binlog=0")
 
 # The tables that Router 9.7 reads. Its own figures it keeps there, too.
 SCHEMA = "mysql_innodb_cluster_metadata"
@@ -127,6 +132,7 @@ class Member(Node):
         command = [
             *(*self.flavour.program(), "--no-defaults"),
             *self.flavour.options,
+            *LAZY_DISK,
             *self._options(),
             f"--datadir={self.folder / 'data'}",
             f"--socket={self.socket}",
@@ -212,6 +218,12 @@ class Member(Node):
         )
         self.query("START GROUP_REPLICATION", read_timeout=START_SECONDS)
 
+    def rejoin(self) -> None:
+        """Join again, unless it is a member or about to be one."""
+        if self._state() not in ("ONLINE", "RECOVERING"):
+            self.query("STOP GROUP_REPLICATION", read_timeout=START_SECONDS)
+            self.join()
+
     def query(self, sql: str, *args: Any, **options: Any) -> tuple[tuple[Any, ...], ...]:
         return super().query(sql, *args, **{"user": "root", "password": "", **options})
 
@@ -219,8 +231,11 @@ class Member(Node):
         """State and role of the members that it knows of, by their ports."""
         return {port: (state, role) for port, state, role in self.query(MEMBERS)}
 
+    def _state(self) -> str:
+        return self.members()[self.port][0]
+
     def _is_online(self) -> bool:
-        return self.members()[self.port][0] == "ONLINE"
+        return self._state() == "ONLINE"
 
     def is_member(self) -> bool:
         """Whether it says so of all members. One that was frozen says it until it knows better."""
@@ -268,6 +283,16 @@ class GroupReplication(Cluster):
             first.query(sql)
         self._write_metadata(first)
         self._start_router(router, keyring)
+
+    def wait_whole(self, seconds: float = WHOLE_SECONDS) -> None:
+        """A node that does not come back by itself is told to join again."""
+        try:
+            super().wait_whole(REJOIN_SECONDS)
+        except ServerError:
+            for node in self.nodes:
+                if node.is_up:
+                    node.rejoin()
+            super().wait_whole(seconds)
 
     def _write_metadata(self, primary: Member) -> None:
         primary.query(f"CREATE DATABASE {SCHEMA}")

@@ -88,7 +88,8 @@ def test_a_killed_node_costs_at_most_the_transactions_in_flight(
     node = node_in_use(cluster)
     outage = fails(workload, cluster, "killed", node.kill)
     assert outage.lost <= may_be_lost(outage)
-    returns(workload, cluster, "started again", node.start)
+    with workload.at_ease():
+        returns(workload, cluster, "started again", node.start)
 
 
 def test_a_frozen_node_costs_at_most_the_transactions_in_flight(
@@ -97,7 +98,8 @@ def test_a_frozen_node_costs_at_most_the_transactions_in_flight(
     node = node_in_use(cluster)
     outage = fails(workload, cluster, "frozen", node.freeze)
     assert outage.lost <= may_be_lost(outage)
-    returns(workload, cluster, "thawed", node.thaw)
+    with workload.at_ease():
+        returns(workload, cluster, "thawed", node.thaw)
 
 
 def test_a_node_that_is_made_read_only_costs_each_session_one_error(

@@ -134,6 +134,8 @@ def test_a_node_out_of_its_cluster_costs_one_error_and_the_next_host_is_taken(
 def test_threads_leave_a_node_that_is_out_of_its_cluster(cluster: Cluster) -> None:
     first, *others = cluster.nodes
     assert isinstance(first, GaleraNode)
+    # Until the node knows that it is alone it lets a COMMIT wait, and nobody is to give up before.
+    connections.settings[ALIAS]["OPTIONS"] |= {"read_timeout": HANG}
     with (
         Workload(ALIAS) as workload,
         workload.outage("isolated") as outage,

@@ -26,6 +26,9 @@ THREADS = 16
 BACK_SECONDS = 60
 """Until all threads write again on a node that takes writes; what it really took is recorded."""
 
+REST_SECONDS = 0.1
+"""After each transaction of a thread, while a node catches up."""
+
 # With these the server itself says that it has undone the transaction at its COMMIT.
 CERTIFICATION = (1213, 3101)
 LOST = ("OperationalError 2006", "OperationalError 2013", "OperationalError 2055")
@@ -95,6 +98,7 @@ class Workload:
         """When each thread began the last transaction that succeeded."""
         self._broken: list[BaseException] = []
         self._over = threading.Event()
+        self._rest = 0.0
         self._lock = threading.Lock()
         self._run = next(_numbers)
         self._threads = [
@@ -133,6 +137,7 @@ class Workload:
                 if self._over.is_set():
                     return
                 self._write(number, f"{self._run}/{number}/{turn}")
+                self._over.wait(self._rest)
         except BaseException as error:
             self._broken.append(error)  # Such as one that Django did not translate.
         finally:
@@ -185,6 +190,19 @@ class Workload:
         finally:
             with self._lock:
                 outage.failed = self.failed[first:]
+
+    @contextmanager
+    def at_ease(self) -> Iterator[None]:
+        """In this block the threads rest after each transaction.
+
+        A node that comes back is a member once it has caught up with them. On a busy machine it
+        takes minutes to catch up with threads that write as fast as they can.
+        """
+        self._rest = REST_SECONDS
+        try:
+            yield
+        finally:
+            self._rest = 0.0
 
     def until_all_wrote(self, since: float) -> float:
         """Wait until each thread wrote in a transaction begun after that; how long that took."""

@@ -203,7 +203,7 @@ class TestManyProcesses:
         for thread in threads:
             thread.start()
         try:
-            for i in range(100):
+            for i in range(25):
                 name = f"child-{i}"
                 pid = fork(partial(write_lines, name, 3))
                 assert exit_codes([pid]) == [0]

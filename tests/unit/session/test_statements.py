@@ -274,12 +274,12 @@ CLEAN = [
 @pytest.mark.parametrize("escapes", [True, False])
 def test_what_reads_the_same_in_every_mode_is_no_doubt(sql: str, escapes: bool) -> None:
     effect = Classifier(backslash_escapes=escapes).effect(sql.encode())
-    assert effect == PLAIN
+    assert effect._replace(rows=False) == PLAIN
 
 
 def test_found_rows_of_the_same_text_are_asked_for_all_the_same() -> None:
     sql = b"SELECT SQL_CALC_FOUND_ROWS x FROM y LIMIT 1; SELECT FOUND_ROWS()"
-    assert ordinary.effect(sql) == Effect(reads="FOUND_ROWS")
+    assert ordinary.effect(sql) == Effect(reads="FOUND_ROWS", rows=True)
 
 
 blanks = st.sampled_from(
