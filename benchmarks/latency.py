@@ -36,7 +36,7 @@ OURS = "mysqlpool.backends.mysqlpool"
 
 PLAIN = {"ssl_mode": "DISABLED"}
 # How our transactions begin: None where there is no choice.
-BEGINS: Sequence[str | None] = (None,)
+BEGINS: Sequence[str | None] = ("fused", "separate", "autocommit")
 LEASES = ("transaction", "task")
 
 BLOCKS = ("get", "empty", "one read", "one write", "a read, a nested write", "update_or_create")

@@ -18,6 +18,7 @@ from typing import Any
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.mysql import base as mysql
 from django.db.backends.utils import debug_transaction
+from django.utils.asyncio import async_unsafe
 
 from mysqlpool.aliases.alias_pool import AliasPool
 
@@ -71,7 +72,12 @@ class LateTransactions(mysql.DatabaseWrapper):
                 return False
             if not self._knows_settings():
                 self._note_settings()
+        self._refuse_in_event_loop()
         return bool(self._pool().settings.begin != "autocommit")
+
+    @async_unsafe
+    def _refuse_in_event_loop(self) -> None:
+        """Raise ``SynchronousOnlyOperation`` there, as Django's would when it connects."""
 
     def _is_for_waiting(self, autocommit: bool) -> bool:
         """Whether autocommit was switched without a lease: a transaction waits, or has waited."""

@@ -326,8 +326,8 @@ def assert_two_leases(**values: Any) -> None:
     for wrapper in wrappers:
         wrapper.tenure.end()
         wrapper.inc_thread_sharing()
-        fetch(wrapper, "SELECT 1")
         wrapper.set_autocommit(False)  # With transaction tenure, too, it keeps its lease.
+        fetch(wrapper, "SELECT 1")
     assert figures().in_use == 2
     for wrapper in wrappers:
         wrapper.close()

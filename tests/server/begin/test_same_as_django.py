@@ -17,7 +17,7 @@ from .player import differences, play
 from .programs import SELECT, Block, Call, Program, Sql, insert, programs
 from .world import OURS, STOCK, World, alias
 
-EXAMPLES = int(os.environ.get("MYSQLPOOL_PROGRAMS", "40"))
+EXAMPLES = int(os.environ.get("MYSQLPOOL_PROGRAMS", "150"))
 KINDS = {f"{mode}, {lease}": pool(mode, lease) for mode in MODES for lease in LEASES}
 
 # An alias's settings, for both engines
