@@ -233,7 +233,7 @@ def test_who_patches_django_hears_of_a_block_that_begins(
     begun: Begun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[bool] = []
-    djangos = mysql.DatabaseWrapper._set_autocommit
+    djangos: Any = mysql.DatabaseWrapper._set_autocommit  # type: ignore[attr-defined]
 
     def patched(self: Any, autocommit: bool) -> None:
         heard.append(autocommit)

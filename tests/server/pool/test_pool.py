@@ -229,6 +229,8 @@ def test_a_timeout_does_not_call_a_holder_in_a_transaction_idle(sends_first: boo
         with transaction.atomic():
             if sends_first:
                 session_id()
+            else:
+                connection.ensure_connection()
             meet()
 
     error = time_out_beside(hold)
