@@ -86,6 +86,7 @@ IN_DOUBT = {
     "a user variable between names that look like a block",
     "a user variable by a procedure",
     "a variable of the driver's",
+    "a variable behind a password",
     "a version comment",
     "a version comment in a SELECT",
     "a version comment of MariaDB",
