@@ -194,36 +194,36 @@ def wait_for_lock(observer: Any) -> None:
         time.sleep(0.002)
 
 
+@contextlib.contextmanager
+def answered(server: Any, instead: bytes, *, close: bool) -> Iterator[Session]:
+    """A session whose transaction begins with this answer, and perhaps the end of the connection."""
+    plain = {"host": Proxy.host, "ssl_mode": "DISABLED"}
+    with Proxy(server) as proxy, connected(server, "fused", port=proxy.port, **plain) as session:
+        session.autocommit(False)
+        proxy.answer(Answer(b"START TRANSACTION", instead=instead, close=close))
+        yield session
+
+
 def test_a_statement_that_the_server_left_out_is_an_error(server: Any, observer: Any) -> None:
     """Killed between two statements of one packet it says nothing: there is an answer too few."""
     done = b"\x07\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00"
-    with (
-        Proxy(server) as proxy,
-        connected(server, "fused", host=proxy.host, port=proxy.port, ssl_mode="DISABLED") as one,
-    ):
-        one.autocommit(False)
-        proxy.answer(Answer(b"START TRANSACTION", instead=done, close=False))
+    with answered(server, done, close=False) as session:
         with pytest.raises(MySQLdb.OperationalError) as error:
-            run(one, ONE_ROW)
+            run(session, ONE_ROW)
         assert number_of(error) == 1317
-        one.rollback()
+        session.rollback()
     assert not is_committed(server, observer)
 
 
 def test_a_connection_that_ends_between_the_parts_has_done_nothing(
     server: Any, observer: Any
 ) -> None:
-    begun = b"\x07\x00\x00\x01\x00\x00\x00\x0b\x00\x00\x00"  # and more results
-    with (
-        Proxy(server) as proxy,
-        connected(server, "fused", host=proxy.host, port=proxy.port, ssl_mode="DISABLED") as one,
-    ):
-        one.autocommit(False)
-        proxy.answer(Answer(b"START TRANSACTION", instead=begun, close=True))
+    more_results = b"\x07\x00\x00\x01\x00\x00\x00\x0b\x00\x00\x00"
+    with answered(server, more_results, close=True) as session:
         with pytest.raises(MySQLdb.OperationalError) as error:
-            run(one, ONE_ROW)
+            run(session, ONE_ROW)
         assert number_of(error) in (2006, 2013)
-        assert one.restore() == f"error {number_of(error)}"
+        assert session.restore() == f"error {number_of(error)}"
     assert not is_committed(server, observer)
 
 
