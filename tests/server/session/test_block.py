@@ -196,7 +196,7 @@ def wait_for_lock(observer: Any) -> None:
 
 @contextlib.contextmanager
 def answered(server: Any, instead: bytes, *, close: bool) -> Iterator[Session]:
-    """A session whose transaction begins with this answer, and perhaps the end of the connection."""
+    """A session whose transaction begins with this answer, and perhaps the end of it all."""
     plain = {"host": Proxy.host, "ssl_mode": "DISABLED"}
     with Proxy(server) as proxy, connected(server, "fused", port=proxy.port, **plain) as session:
         session.autocommit(False)
