@@ -67,7 +67,7 @@ NOT_CLEARED = [
     "SET RESOURCE GROUP g",
     "SET profiling = 1",
     "SET PASSWORD = 'x'",
-    "SET GLOBAL max_connections = 1",
+    "SET GLOBAL server_id = 1",
     "SET PERSIST max_connections = 1",
     "SET gtid_next = 'a:1'",
     "SET sql_log_bin = 0",
