@@ -62,7 +62,8 @@ def assert_same(
 def test_a_random_program_shows_what_it_shows_on_djangos_engine(
     here: World, program: Program, aliases: Mapping[str, Any], logged: bool
 ) -> None:
-    assert_same(program, here, aliases, logged=logged)
+    # Where autocommit is off Django logs a BEGIN whenever it connects, for which we need not.
+    assert_same(program, here, aliases, logged=logged and aliases is not AUTOCOMMIT_OFF)
 
 
 @pytest.mark.parametrize("danger", DANGERS)
