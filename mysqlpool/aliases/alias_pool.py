@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import MySQLdb
+from MySQLdb.constants import ER
 from sqlalchemy import event
 from sqlalchemy.dialects.mysql.mysqldb import MySQLDialect_mysqldb
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
@@ -29,7 +30,7 @@ from mysqlpool.session.session import NO_ANSWER, Session
 from . import forks
 from .access import Access, Identity, resolved
 from .hosts import Hosts, at, connect_to_one, servers_of
-from .opening import CONNECT_TIMEOUT, note_closed, open_session
+from .opening import CONNECT_TIMEOUT, close_session, note_closed, open_session
 
 __all__ = ["AliasPool"]
 
@@ -139,9 +140,9 @@ class AliasPool(ABC):
         info = session.get_server_info()
         # After a failover another server may answer at the same address.
         if info != self._server_info:
+            self._begin_mode = self._asked_how_to_begin(session)
             self._server_info = info
             self.server_data.clear()
-            self._begin_mode = self._asked_how_to_begin(session)
         session.begin_mode = self._begin_mode
         self._note_access(session, access)
         return session
@@ -155,12 +156,20 @@ class AliasPool(ABC):
     def _asked_how_to_begin(self, session: Session) -> str:
         """The setting, unless the server begins a transaction after each COMMIT by itself.
 
-        Then all that follows would be in one, where autocommit is not switched.
+        Then all that follows would be in one, where autocommit is not switched. Raises
+        ``MySQLdb.Error``, with the session closed, where it cannot be found out.
         """
         wanted = self.settings.begin
-        if wanted == "autocommit" or session.ask(b"SELECT @@completion_type") == "NO_CHAIN":
+        if wanted == "autocommit":
             return wanted
-        return "autocommit"
+        try:
+            kind = session.ask(b"SELECT @@completion_type")
+        except MySQLdb.Error as error:
+            if error.args[0] != ER.UNKNOWN_SYSTEM_VARIABLE:
+                close_session(self.alias, session)
+                raise
+            return wanted  # A server that does not know of that does not do it.
+        return wanted if kind == "NO_CHAIN" else "autocommit"
 
     def _connect(self, access: Access) -> Session:
         servers = servers_of(access.identity.params)

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import pytest
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 from django.db.backends.mysql import base as mysql
 from django.db.backends.signals import connection_created
 from django.test.utils import CaptureQueriesContext
 
 from mysqlpool import release_connections, stats
 from mysqlpool.backends.mysqlpool import base
+from tests.faults.proxy import Answer, Proxy
 from tests.helpers import run_threads
 
 from .modes import LEASES, pool
 from .world import OURS, World, alias
 
 INSERT = "INSERT INTO rows_row (text, number) VALUES ('late', {})"
+NOWHERE_ELSE: Mapping[str, Any] = MappingProxyType({})
 Begun = Callable[..., AbstractContextManager[Any]]
 
 
@@ -36,9 +38,14 @@ def begun(here: World, lease: str) -> Begun:
     """A wrapper of an alias with an engine and options, and an empty table."""
 
     @contextmanager
-    def make(engine: str = OURS, mode: str = "fused", **options: Any) -> Iterator[Any]:
+    def make(
+        engine: str = OURS,
+        mode: str = "fused",
+        where: Mapping[str, Any] = NOWHERE_ELSE,
+        **options: Any,
+    ) -> Iterator[Any]:
         here.begin_anew()
-        settings = {"OPTIONS": {**options, "pool": pool(mode, lease)}}
+        settings = {**where, "OPTIONS": {**options, "pool": pool(mode, lease)}}
         with alias("late", engine, **settings) as name:
             yield connections[name]
             release_connections(name)
@@ -293,3 +300,35 @@ def test_where_init_command_has_transactions_chained_autocommit_is_switched(
             execute(wrapper, INSERT.format(1))
         execute(wrapper, INSERT.format(2))
         assert numbers(here) == [1, 2]
+
+
+@pytest.fixture
+def proxy(server: Any) -> Iterator[Proxy]:
+    with Proxy(server) as proxy:
+        yield proxy
+
+
+def address(proxy: Proxy) -> dict[str, Any]:
+    return {"HOST": proxy.host, "PORT": str(proxy.port)}
+
+
+UNKNOWN_VARIABLE = b"\xff\xa9\x04#HY000Unknown system variable"
+
+
+def test_a_server_that_knows_no_chains_has_none(here: World, begun: Begun, proxy: Proxy) -> None:
+    header = len(UNKNOWN_VARIABLE).to_bytes(3, "little") + b"\x01"
+    proxy.answer(Answer(b"completion_type", instead=header + UNKNOWN_VARIABLE, close=False))
+    with begun(where=address(proxy), ssl_mode="DISABLED") as wrapper:
+        with transaction.atomic("late"):
+            execute(wrapper, INSERT.format(1))
+            assert execute(wrapper, "SELECT @@autocommit") == ((1,),)
+        assert numbers(here) == [1]
+
+
+def test_where_chains_cannot_be_asked_for_no_session_stays(begun: Begun, proxy: Proxy) -> None:
+    proxy.answer(Answer(b"completion_type", close=True))
+    with begun(where=address(proxy), ssl_mode="DISABLED") as wrapper:
+        with pytest.raises(OperationalError), transaction.atomic("late"):
+            execute(wrapper, INSERT.format(1))
+        assert figures().in_use == figures().idle == 0
+        assert execute(wrapper, "SELECT 1") == ((1,),)
