@@ -6,8 +6,7 @@ It learns that by watching the statements that pass through it, which costs no r
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from math import ceil
-from time import monotonic, sleep
+from time import monotonic
 from types import FrameType
 from typing import Any
 
@@ -18,8 +17,7 @@ from MySQLdb.constants import CLIENT, CR
 
 from mysqlpool.errors import SessionStateError
 
-from . import answers, sockets, tls
-from .answers import Arrived
+from . import tls
 from .assignments import assigned
 from .block import Block
 from .cursors import CountedCursor, GuardedCursor, Tenure, guarded
@@ -31,6 +29,7 @@ from .renewal import Renewals, clears, is_djangos, is_known
 from .set_up import NO_SET_UP, Assignment, Recording, SetUp
 from .statements import USER_VARIABLE, AsciiClassifier, Classifier, variables_read
 from .traces import NAMED_LOCK, SWITCHES, Change, Switch, Traces, Unlock, change_of
+from .wire import NO_ANSWER, Wire
 
 # Their two-byte characters may end in a byte that is a backslash elsewhere (MySQL's manual,
 # "Character Sets and Collations").
@@ -63,16 +62,11 @@ _MULTI_STATEMENTS_ON = 0
 # With these the library finds credentials where we do not see them.
 _OPTION_FILES = frozenset(["read_default_file", "read_default_group"])
 
-# Seconds between two looks at an answer of which a part has arrived.
-_BETWEEN_LOOKS = 0.001
-
 # COM_CHANGE_USER does not run this for the server, as both servers were seen to do.
 _AT_A_CONNECT = b"SELECT @@GLOBAL.init_connect"
 
 # Seconds for a statement of ours that takes a session back to its baseline, or asks it something.
 _UNDOING = 5.0
-
-NO_ANSWER = "no answer in time"
 
 # Seconds, for what is asked of a new connection, where the parameters have none.
 _CONNECT_TIMEOUT = 10
@@ -99,7 +93,6 @@ class Session(Connection):
         "_classifier",
         "_driver",
         "_failed",
-        "_fd",
         "_first",
         "_has_insert_id",
         "_is_clearable",
@@ -107,14 +100,12 @@ class Session(Connection):
         "_isolation_level",
         "_options",
         "_own_driver",
-        "_poll",
         "_released",
-        "_socket",
         "_suspect",
-        "_tell",
         "_touched",
         "_traces",
         "_tuning",
+        "_wire",
         "alias",
         "begin_mode",
         "begun",
@@ -528,25 +519,22 @@ class Session(Connection):
         _mysql.connection.send_query(self, b"DO 0")
         allowed = parameters.get("connect_timeout") or _CONNECT_TIMEOUT
         seconds = max(1.0, started + allowed - monotonic())
-        encrypted = tls.answers_in_tls(self._fd, self._poll, seconds)
+        encrypted = tls.answers_in_tls(self._wire.number, self._wire.watch, seconds)
         _mysql.connection.read_query_result(self)
         if not encrypted:
             raise tls.refusal(named)
 
     def _look_at_connection(self) -> None:
-        self._fd = self.fileno()
+        self._wire = Wire(self.fileno())
         self.opened = monotonic()
         self._is_mariadb = "MariaDB" in self.get_server_info()
-        self._tell = sockets.way_to_tell(self._fd)
-        self._socket = self._tell(self._fd)
-        self._poll = sockets.watch(self._fd)
         if self._tuning is not None:
-            sockets.tune(self._fd, *self._tuning)
+            self._wire.tune(*self._tuning)
 
     def tune(self, keepalive: bool, user_timeout: float | None) -> None:
         """Set the socket's options, now and whenever it is connected anew: see `sockets.tune`."""
         self._tuning = keepalive, user_timeout
-        sockets.tune(self._fd, keepalive, user_timeout)
+        self._wire.tune(keepalive, user_timeout)
 
     def _say_again(self, *texts: bytes) -> None:
         for sql in texts:
@@ -722,10 +710,12 @@ class Session(Connection):
     def _go_back(self) -> None:
         # After a disconnect while rows were read, the client library has closed the socket and does
         # not know of the error any more. The socket's number may be another thread's file by now.
-        if self._tell(self._fd) != self._socket:
+        if not self._wire.is_there():
             self.broken = "disconnected"
             return
-        if self._first and self.get_autocommit() == self._autocommit:
+        # Here is no block, so that this is also what `get_autocommit` would tell.
+        differs = _mysql.connection.get_autocommit(self) != self._autocommit
+        if self._first and not differs:
             return  # Nothing was sent.
         # Where rows are unread this raises 2014. Where all are read it sends nothing.
         if self.next_result() != -1:
@@ -733,7 +723,7 @@ class Session(Connection):
             return
         if self.in_transaction and not self._send_briefly(b"rollback"):
             return
-        differs = not self.dirty and self.get_autocommit() != self._autocommit
+        differs = differs and not self.dirty
         if differs and not self._send_briefly(b"set autocommit=%d" % self._autocommit):
             return
         self._ended()
@@ -763,14 +753,14 @@ class Session(Connection):
 
         Costs one system call and sends nothing. True means: discard it, unless `has_tls_record`.
         """
-        return bool(self._poll.poll(0))
+        return bool(self._wire.watch.poll(0))
 
     def has_tls_record(self) -> bool:
         """Whether what can be read looks like TLS, such as a record with a session ticket.
 
         That does not mean that the session is dead: ``check()`` decides.
         """
-        return answers.looks_like_tls(sockets.peek(self._fd, 2))
+        return self._wire.has_tls_record()
 
     def check(self, timeout: float) -> bool:
         """Whether the server answers within ``timeout`` seconds. Costs one round trip.
@@ -778,7 +768,7 @@ class Session(Connection):
         After False the session is broken: the answer may still be on its way, or incomplete.
         """
         end = monotonic() + timeout
-        before = len(sockets.peek(self._fd, answers.LONGEST)) if self.readable() else 0
+        before = self._wire.unread()
         try:
             return self._is_answered(b"DO 0", end, before)
         except MySQLdb.Error as error:
@@ -791,34 +781,12 @@ class Session(Connection):
         ``before`` bytes were there that nobody has read.
         """
         _mysql.connection.send_query(self, sql)
-        if not self._await_answer(before, end):
+        why = self._wire.await_answer(before, end, compressed=self._is_compressed())
+        if why is not None:
+            self.broken = why
             return False
         _mysql.connection.read_query_result(self)
         return True
-
-    def _await_answer(self, before: int, end: float) -> bool:
-        """Whether an answer can be read without waiting, at ``end`` at the latest.
-
-        The library would wait for the rest of it without an end. Of a connection that is over it
-        reads what there is, which may tell why.
-        """
-        while events := self._poll.poll(max(0, ceil((end - monotonic()) * 1000))):
-            found = sockets.peek(self._fd, answers.LONGEST)
-            if not found or sockets.is_over(events):
-                return True
-            there = answers.arrived(found, before, compressed=self._is_compressed())
-            if there is Arrived.WHOLE:
-                return True
-            if there is Arrived.NONSENSE:
-                self.broken = "garbage"
-                return False
-            if self._tell(self._fd) != self._socket:  # It was reset, which select() does not tell.
-                return True
-            if monotonic() >= end:
-                break
-            sleep(_BETWEEN_LOOKS)
-        self.broken = NO_ANSWER
-        return False
 
     def _is_compressed(self) -> bool:
         asked = self._options.get("compress") or self.client_flag & CLIENT.COMPRESS
