@@ -1,4 +1,4 @@
-"""A physical connection that knows whether it is clean and alive.
+"""A physical connection that knows whether it is clean, besides whether it is alive.
 
 It learns that by watching the statements that pass through it, which costs no round trip.
 """
@@ -6,55 +6,47 @@ It learns that by watching the statements that pass through it, which costs no r
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from time import monotonic
 from types import FrameType
 from typing import Any
 
 import MySQLdb
 from MySQLdb import _mysql
-from MySQLdb.connections import Connection
-from MySQLdb.constants import CLIENT, CR
+from MySQLdb.constants import CLIENT
 
 from mysqlpool.errors import SessionStateError
 
-from . import tls
+from . import link
 from .assignments import assigned
 from .block import Block
 from .cursors import CountedCursor, GuardedCursor, Tenure, guarded
 from .driver_state import DriverState
-from .failures import Failure, failure_of
+from .failures import Failure
 from .lexical import without_comments
+from .link import READ_ONLY_TRANSACTION, Link, reason
 from .parameters import public
 from .renewal import Renewals, clears, is_djangos, is_known
 from .set_up import NO_SET_UP, Assignment, Recording, SetUp
 from .statements import USER_VARIABLE, AsciiClassifier, Classifier, variables_read
 from .traces import NAMED_LOCK, SWITCHES, Change, Switch, Traces, Unlock, change_of
-from .wire import NO_ANSWER, Wire
+from .wire import NO_ANSWER
 
 # Their two-byte characters may end in a byte that is a backslash elsewhere (MySQL's manual,
 # "Character Sets and Collations").
 _AMBIGUOUS_CHARACTER_SETS = frozenset({"big5", "cp932", "gb18030", "gbk", "sjis"})
 
 # A statement is under way while its thread is in a function of these: rows are read in cursors.
-_AT_WORK = (__name__, "MySQLdb.connections", "MySQLdb.cursors")
-
-# Who kills the own connection is told this on MySQL, and lost it by that.
-_KILLED = 1317
+_AT_WORK = (__name__, link.__name__, "MySQLdb.connections", "MySQLdb.cursors")
 
 # What the servers say of a statement that was not executed, as somebody killed it before.
-_INTERRUPTED = "Query execution was interrupted"
+_KILLED, _INTERRUPTED = 1317, "Query execution was interrupted"
 
 # A statement of so many bytes goes out by itself: together with what is sent ahead it would be
 # copied, and might be larger than the server's max_allowed_packet allows.
 _LONG = 16_000
 
-# With this one a server says that a transaction is read-only. Perhaps the application wanted that.
-_READ_ONLY_TRANSACTION = 1792
-
 _ORDINARY = Classifier()
 _NO_BACKSLASH_ESCAPES = Classifier(backslash_escapes=False)
 _ASCII = AsciiClassifier()
-
 
 # enum_mysql_set_option of the servers' mysql_com.h
 _MULTI_STATEMENTS_ON = 0
@@ -65,16 +57,10 @@ _OPTION_FILES = frozenset(["read_default_file", "read_default_group"])
 # COM_CHANGE_USER does not run this for the server, as both servers were seen to do.
 _AT_A_CONNECT = b"SELECT @@GLOBAL.init_connect"
 
-# Seconds for a statement of ours that takes a session back to its baseline, or asks it something.
-_UNDOING = 5.0
-
-# Seconds, for what is asked of a new connection, where the parameters have none.
-_CONNECT_TIMEOUT = 10
-
 Parameters = Callable[[], Mapping[str, Any]]
 
 
-class Session(Connection):
+class Session(Link):
     """A connection to the server that watches what its holders do to it.
 
     Connect it, send what belongs to every holder, and call ``settle()``: this state is its
@@ -92,36 +78,26 @@ class Session(Connection):
         "_charset",
         "_classifier",
         "_driver",
-        "_failed",
         "_first",
         "_has_insert_id",
         "_is_clearable",
-        "_is_mariadb",
         "_isolation_level",
-        "_options",
         "_own_driver",
         "_released",
-        "_suspect",
         "_touched",
         "_traces",
-        "_tuning",
-        "_wire",
         "alias",
         "begin_mode",
         "begun",
         "block",
-        "broken",
         "carried",
         "cursors",
         "dirty",
-        "failure",
         "has_baseline",
         "identity",
         "multiplexed",
-        "opened",
         "recording",
         "renewals",
-        "server",
         "settings",
         "settled",
         "single_use",
@@ -131,15 +107,6 @@ class Session(Connection):
 
     dirty: str | None
     """Why its state may differ from a new connection's: a verb or construct, never a value."""
-
-    broken: str | None
-    """Why it must not be used any more: a disconnect, or an answer that nobody read."""
-
-    failure: Failure | None
-    """What class of error broke it; None where that was something else than an error."""
-
-    opened: float
-    """When it was connected, in monotonic seconds."""
 
     settled: bool
     """Whether it has a baseline."""
@@ -161,9 +128,6 @@ class Session(Connection):
 
     identity: Any
     """With which parameters it was opened, less the secret; and ``settings``, from which ones."""
-
-    server: tuple[str, int] | str
-    """Where it was opened: a host and a port, or the path of a Unix socket."""
 
     begun: bool
     """Whether a statement began a transaction that has not ended yet."""
@@ -195,42 +159,29 @@ class Session(Connection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # The driver sends statements while it connects, which are no holder's.
-        self.dirty = self.broken = self.recording = self.tenure = self.identity = None
-        self.failure = self.block = None
-        self.opened = self._failed = 0.0
+        self.dirty = self.recording = self.tenure = self.identity = self.block = None
         self.begin_mode = "autocommit"
         self.settings: Any = None
         self.renewals = None
         self._isolation_level: str | None = None
-        self.alias = self.server = ""
+        self.alias = ""
         self.settled = self.has_baseline = self.multiplexed = self.single_use = self.begun = False
         self.carried = ()
         self.turn = self.cursors = 0
         self._first = True  # the holder has sent nothing yet
         self._has_insert_id = False  # what the library says is of this turn
         self._touched = False  # something was sent since a transaction ended
-        self._suspect = False  # the server said that a transaction is read-only
         self._released = False  # the last statement released a lock, if its row has no error
         self._traces = Traces()
         self._is_clearable = True  # COM_CHANGE_USER undoes all that made it dirty
-        self._is_mariadb = False
         self._classifier = _ORDINARY
         self._baseline: list[bytes] = []  # what Django sent
-        self._options = public(kwargs)
-        self._tuning: tuple[bool, float | None] | None = None
-        started = monotonic()
         super().__init__(*args, **kwargs)
         self._become_clean()
         self._first, self._touched = True, False
         self._charset = self.character_set_name()
         self._driver = self._own_driver = DriverState.of(self)  # the baseline's, the holder's
         self._autocommit = self.get_autocommit()
-        self._look_at_connection()
-        try:
-            self._insist_on_tls(kwargs, started)
-        except BaseException:
-            _mysql.connection.close(self)
-            raise
 
     def settle(self) -> None:
         """Make the present state the baseline, to which ``restore()`` goes back. It is clean now.
@@ -370,7 +321,7 @@ class Session(Connection):
             self._say_again(*early, *self._baseline, *late)
             recording.renewed()
         except BaseException as error:  # Nobody may have it half renewed, who caught this.
-            self.broken = _reason(error) if isinstance(error, MySQLdb.Error) else "interrupted"
+            self.broken = reason(error) if isinstance(error, MySQLdb.Error) else "interrupted"
             raise
         finally:
             self.recording = recording
@@ -492,66 +443,6 @@ class Session(Connection):
             vars(self).update(whose)
             self._driver = self._own_driver = DriverState.of(self)
 
-    def _connect_anew(self, parameters: Mapping[str, Any]) -> None:
-        """Close, and connect as the same object; the driver's state in Python stays."""
-        state = DriverState.of(self)
-        _mysql.connection.close(self)
-        self._options = public(parameters)
-        started = monotonic()
-        super().__init__(**parameters)
-        self._look_at_connection()
-        state.put_on(self)
-        # Where this raises the lease is discarded. A hook that goes on after that has the session
-        # renewed again, and so is refused again.
-        self._insist_on_tls(parameters, started)
-
-    def _insist_on_tls(self, parameters: Mapping[str, Any], started: float) -> None:
-        """Raise where the parameters ask for TLS, and the connection has none.
-
-        That costs a round trip, for which there is what is left of ``connect_timeout``, or a
-        second; and otherwise nothing. The server is not asked which cipher it uses, because behind
-        a proxy the answer is about the proxy's own connection to the server
-        (https://github.com/sysown/proxysql/issues/5083).
-        """
-        named = tls.wants_tls(parameters)
-        if named is None:
-            return
-        _mysql.connection.send_query(self, b"DO 0")
-        allowed = parameters.get("connect_timeout") or _CONNECT_TIMEOUT
-        seconds = max(1.0, started + allowed - monotonic())
-        encrypted = tls.answers_in_tls(self._wire.number, self._wire.watch, seconds)
-        _mysql.connection.read_query_result(self)
-        if not encrypted:
-            raise tls.refusal(named)
-
-    def _look_at_connection(self) -> None:
-        self._wire = Wire(self.fileno())
-        self.opened = monotonic()
-        self._is_mariadb = "MariaDB" in self.get_server_info()
-        if self._tuning is not None:
-            self._wire.tune(*self._tuning)
-
-    def tune(self, keepalive: bool, user_timeout: float | None) -> None:
-        """Set the socket's options, now and whenever it is connected anew: see `sockets.tune`."""
-        self._tuning = keepalive, user_timeout
-        self._wire.tune(keepalive, user_timeout)
-
-    def _say_again(self, *texts: bytes) -> None:
-        for sql in texts:
-            self._send(sql)
-            self._pass_results()
-
-    def _say_together(self, *texts: bytes) -> Any:
-        """Send texts of one statement each, in one packet where that is allowed.
-
-        Returns the one value that the last of them asks for, if it does.
-        """
-        if self.client_flag & CLIENT.MULTI_STATEMENTS:
-            texts = (b"; ".join(texts),)
-        self._say_again(*texts[:-1])
-        self._send(texts[-1])
-        return self._pass_results()
-
     def _first_words(self) -> Iterator[bytes]:
         """What the client library sends when it connects. It may be several statements."""
         if self._options.get("init_command"):
@@ -566,14 +457,6 @@ class Session(Connection):
             yield f"SET SESSION sql_mode='{options['sql_mode']}'".encode()
         if self.get_autocommit() != self._autocommit:
             yield b"SET autocommit=%d" % self._autocommit
-
-    def _pass_results(self) -> Any:
-        """Read what the server answered to the end. Returns the first value of the last result."""
-        result = self.store_result()
-        while self.next_result() == 0:
-            result = self.store_result()
-        rows = () if result is None else result.fetch_row()
-        return rows[0][0] if rows else None
 
     # Cursors
 
@@ -729,69 +612,6 @@ class Session(Connection):
         self._ended()
         self._first = True
 
-    def ask(self, sql: bytes) -> str:
-        """The one value that a short query of ours answers, as text; whatever converters there are.
-
-        Raises ``MySQLdb.Error`` where it fails, or has no answer in a limited time.
-        """
-        if not self._send_briefly(sql):
-            raise MySQLdb.OperationalError(CR.SERVER_LOST, self.broken)
-        [[value]] = self.store_result().fetch_row()
-        return value.decode() if isinstance(value, bytes) else str(value)
-
-    def _send_briefly(self, sql: bytes) -> bool:
-        """Send a statement of ours, and read how it is answered. If that takes too long: False.
-
-        Whoever releases has nothing to gain by a longer wait: the session is closed then, and the
-        server goes on with a rollback by itself.
-        """
-        limit = min(_UNDOING, self._options.get("read_timeout") or _UNDOING)
-        return self._is_answered(sql, monotonic() + limit)
-
-    def readable(self) -> bool:
-        """Whether the idle connection was closed by the server, or has bytes nobody asked for.
-
-        Costs one system call and sends nothing. True means: discard it, unless `has_tls_record`.
-        """
-        return bool(self._wire.watch.poll(0))
-
-    def has_tls_record(self) -> bool:
-        """Whether what can be read looks like TLS, such as a record with a session ticket.
-
-        That does not mean that the session is dead: ``check()`` decides.
-        """
-        return self._wire.has_tls_record()
-
-    def check(self, timeout: float) -> bool:
-        """Whether the server answers within ``timeout`` seconds. Costs one round trip.
-
-        After False the session is broken: the answer may still be on its way, or incomplete.
-        """
-        end = monotonic() + timeout
-        before = self._wire.unread()
-        try:
-            return self._is_answered(b"DO 0", end, before)
-        except MySQLdb.Error as error:
-            self._give_up(error)
-        return False
-
-    def _is_answered(self, sql: bytes, end: float, before: int = 0) -> bool:
-        """Send a statement, and read its answer if that comes in time; else the session is broken.
-
-        ``before`` bytes were there that nobody has read.
-        """
-        _mysql.connection.send_query(self, sql)
-        why = self._wire.await_answer(before, end, compressed=self._is_compressed())
-        if why is not None:
-            self.broken = why
-            return False
-        _mysql.connection.read_query_result(self)
-        return True
-
-    def _is_compressed(self) -> bool:
-        asked = self._options.get("compress") or self.client_flag & CLIENT.COMPRESS
-        return bool(asked and self.server_capabilities & CLIENT.COMPRESS)
-
     # What changes the state. COMMIT, ROLLBACK and SET autocommit do not pass through query(): the
     # driver sends them from C.
 
@@ -830,15 +650,6 @@ class Session(Connection):
             self._released = isinstance(change, Unlock)
         if transaction is False:
             self._ended()
-
-    def _send(self, sql: bytes, dirty: str | None = None) -> None:
-        try:
-            _mysql.connection.query(self, sql)
-        except MySQLdb.Error as error:
-            if dirty == "KILL" and error.args[0] == _KILLED and self.broken is None:
-                self._break(error, Failure.DEAD)
-            self.note_failure(error)
-            raise
 
     def _change(self, sql: bytes, dirty: str | None) -> Change | None:
         """What this statement changes that another one takes back; None where it is like any.
@@ -1086,40 +897,16 @@ class Session(Connection):
 
     def note_failure(self, error: BaseException) -> None:
         """Note what an error tells about this session. The first that breaks it counts."""
-        if self.broken is not None or not isinstance(error, MySQLdb.Error):
-            return
-        if self.block is not None:
-            self.block.note(error)
-        self.note_unread_row()
-        failure = failure_of(error, mariadb=self._is_mariadb)
-        if failure is None:
-            return
-        if error.args[0] == _READ_ONLY_TRANSACTION:
-            self._suspect = True
-        elif failure.is_unfit:
-            self._break(error, failure)
+        if self.broken is None and isinstance(error, MySQLdb.Error):
+            if self.block is not None:
+                self.block.note(error)
+            self.note_unread_row()
+        super().note_failure(error)
 
     def note_unread_row(self) -> None:
         """An error came where the last statement's row was due. Perhaps it released no lock."""
         if self._released:
             self._stain(NAMED_LOCK)
-
-    def _give_up(self, error: MySQLdb.Error) -> None:
-        """Note an error after which the session is of no use, whatever it tells."""
-        self.note_failure(error)
-        self.broken = self.broken or _reason(error)
-
-    def _break(self, error: BaseException, failure: Failure) -> None:
-        self.broken, self.failure, self._failed = _reason(error), failure, monotonic()
-
-    def shares_failure(self, other: "Session") -> bool:
-        """Whether another session would fail as this one did: an older one on the same server."""
-        return other.server == self.server and other.opened <= self._failed
-
-    def _note_failed_commit(self, error: MySQLdb.Error) -> None:
-        self.note_failure(error)
-        if self.failure is Failure.DEAD:
-            self.broken, self.failure = f"commit unknown: {self.broken}", Failure.COMMIT_UNKNOWN
 
     def _clear_suspicion(self) -> None:
         """Find out whether the session is read-only by its server's will. Costs one round trip.
@@ -1134,9 +921,4 @@ class Session(Connection):
         if any("transaction_read_only" in assignment.names for assignment in self.carried):
             return
         if self.ask(b"SELECT @@" + variable) in ("1", "ON"):
-            self._break(MySQLdb.OperationalError(_READ_ONLY_TRANSACTION), Failure.READ_ONLY)
-
-
-def _reason(error: BaseException) -> str:
-    """The number of an error. Its text may quote a statement."""
-    return f"error {error.args[0]}" if error.args else type(error).__name__
+            self._break(MySQLdb.OperationalError(READ_ONLY_TRANSACTION), Failure.READ_ONLY)
