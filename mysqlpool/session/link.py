@@ -17,6 +17,7 @@ from MySQLdb.constants import CLIENT, CR
 from . import tls
 from .driver_state import DriverState
 from .failures import Failure, failure_of
+from .opening import Opening
 from .parameters import public
 from .wire import Wire
 
@@ -44,7 +45,7 @@ class Link(Connection):
     __slots__ = (
         "_failed",
         "_is_mariadb",
-        "_options",
+        "_opening",
         "_suspect",
         "_tuning",
         "_wire",
@@ -72,10 +73,10 @@ class Link(Connection):
         self.server = ""
         self._is_mariadb = False
         self._suspect = False  # the server said that a transaction is read-only
-        self._options = public(kwargs)
         self._tuning: tuple[bool, float | None] | None = None
         started = monotonic()
         super().__init__(*args, **kwargs)
+        self._opening = Opening(public(kwargs), self.character_set_name())
         self._look_at_connection()
         try:
             self._insist_on_tls(kwargs, started)
@@ -87,7 +88,7 @@ class Link(Connection):
         """Close, and connect as the same object; the driver's state in Python stays."""
         state = DriverState.of(self)
         _mysql.connection.close(self)
-        self._options = public(parameters)
+        self._opening = self._opening.by(parameters)
         started = monotonic()
         super().__init__(**parameters)
         self._look_at_connection()
@@ -170,7 +171,7 @@ class Link(Connection):
         return True
 
     def _is_compressed(self) -> bool:
-        asked = self._options.get("compress") or self.client_flag & CLIENT.COMPRESS
+        asked = self._opening.options.get("compress") or self.client_flag & CLIENT.COMPRESS
         return bool(asked and self.server_capabilities & CLIENT.COMPRESS)
 
     # Statements of ours
@@ -191,7 +192,7 @@ class Link(Connection):
         Whoever releases has nothing to gain by a longer wait: the session is closed then, and the
         server goes on with a rollback by itself.
         """
-        limit = min(_UNDOING, self._options.get("read_timeout") or _UNDOING)
+        limit = min(_UNDOING, self._opening.options.get("read_timeout") or _UNDOING)
         return self._is_answered(sql, monotonic() + limit)
 
     def _say_again(self, *texts: bytes) -> None:

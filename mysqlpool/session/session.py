@@ -23,7 +23,6 @@ from .driver_state import DriverState
 from .failures import Failure
 from .lexical import without_comments
 from .link import READ_ONLY_TRANSACTION, Link, reason
-from .parameters import public
 from .renewal import Renewals, clears, is_djangos, is_known
 from .set_up import NO_SET_UP, Assignment, Recording, SetUp
 from .statements import USER_VARIABLE, AsciiClassifier, Classifier, variables_read
@@ -48,12 +47,6 @@ _ORDINARY = Classifier()
 _NO_BACKSLASH_ESCAPES = Classifier(backslash_escapes=False)
 _ASCII = AsciiClassifier()
 
-# enum_mysql_set_option of the servers' mysql_com.h
-_MULTI_STATEMENTS_ON = 0
-
-# With these the library finds credentials where we do not see them.
-_OPTION_FILES = frozenset(["read_default_file", "read_default_group"])
-
 # COM_CHANGE_USER does not run this for the server, as both servers were seen to do.
 _AT_A_CONNECT = b"SELECT @@GLOBAL.init_connect"
 
@@ -75,7 +68,6 @@ class Session(Link):
     __slots__ = (
         "_autocommit",
         "_baseline",
-        "_charset",
         "_classifier",
         "_driver",
         "_first",
@@ -179,7 +171,6 @@ class Session(Link):
         super().__init__(*args, **kwargs)
         self._become_clean()
         self._first, self._touched = True, False
-        self._charset = self.character_set_name()
         self._driver = self._own_driver = DriverState.of(self)  # the baseline's, the holder's
         self._autocommit = self.get_autocommit()
 
@@ -334,36 +325,17 @@ class Session(Link):
 
     def _may_change_user(self) -> bool:
         """Whether we know as whom, and the server would do nothing else at a connect."""
-        return self._knows_account() and not self.ask(_AT_A_CONNECT)
-
-    def _knows_account(self) -> bool:
-        options = self._options.keys()
-        return "user" in options and not options & _OPTION_FILES
+        return self._opening.knows_account() and not self.ask(_AT_A_CONNECT)
 
     def _change_user(self, parameters: Mapping[str, Any]) -> bool:
         """Forget all that a session can have; False where the server, or a proxy, refuses it."""
         try:
-            self._send_change_user(parameters)
+            self._opening.change_user(self, parameters)
         except MySQLdb.Error:
             return False
-        self._say_again(*self._first_words())
-        self._say_together(*self._opening())
+        self._say_again(*self._opening.first_words())
+        self._say_together(*self._first_sets())
         return True
-
-    def _send_change_user(self, parameters: Mapping[str, Any]) -> None:
-        """COM_CHANGE_USER, and COM_SET_OPTION, because that switched multiple statements off.
-
-        It takes the server's collation, too
-        (https://dev.mysql.com/doc/c-api/8.4/en/mysql-change-user.html).
-        """
-        user = parameters.get("user", self._options["user"])
-        password = parameters.get("password", parameters.get("passwd")) or ""
-        database = parameters.get("database", parameters.get("db")) or ""
-        _mysql.connection.change_user(self, user, password, database)
-        if self.client_flag & CLIENT.MULTI_STATEMENTS:
-            _mysql.connection.set_server_option(self, _MULTI_STATEMENTS_ON)
-        if self.character_set_name() != self._charset:
-            _mysql.connection.set_character_set(self, self._charset)
 
     # Renewal, between two holders
 
@@ -372,7 +344,7 @@ class Session(Link):
 
         ``isolation_level`` is the one that Django asks for.
         """
-        if self._knows_account() and is_known(self.get_server_info()):
+        if self._opening.knows_account() and is_known(self.get_server_info()):
             self.renewals, self._isolation_level = renewals, isolation_level
 
     @property
@@ -412,9 +384,9 @@ class Session(Link):
         """
         try:
             with limit:
-                self._send_change_user(parameters)
-                self._say_again(*self._first_words())
-                own = *self._opening(), *self._baseline
+                self._opening.change_user(self, parameters)
+                self._say_again(*self._opening.first_words())
+                own = *self._first_sets(), *self._baseline
                 if self._say_together(*own, _AT_A_CONNECT) not in (b"", ""):
                     self.broken = "init_connect"
         except TimeoutError:
@@ -428,7 +400,7 @@ class Session(Link):
             raise
         if self.broken is not None:
             return False
-        self._options = public(parameters)
+        self._opening = self._opening.by(parameters)
         self._belong_to(parameters)
         self.carried = ()
         self._classifier = self._how_to_read()
@@ -443,18 +415,9 @@ class Session(Link):
             vars(self).update(whose)
             self._driver = self._own_driver = DriverState.of(self)
 
-    def _first_words(self) -> Iterator[bytes]:
-        """What the client library sends when it connects. It may be several statements."""
-        if self._options.get("init_command"):
-            yield str(self._options["init_command"]).encode()
-
-    def _opening(self) -> Iterator[bytes]:
-        """What the driver sends after that, in its order."""
-        options = self._options
-        collation = f" COLLATE {options['collation']}" if options.get("collation") else ""
-        yield f"SET NAMES {self._charset}{collation}".encode()
-        if options.get("sql_mode"):
-            yield f"SET SESSION sql_mode='{options['sql_mode']}'".encode()
+    def _first_sets(self) -> Iterator[bytes]:
+        """What the driver says to a new connection, as far as it is to be said again."""
+        yield from self._opening.words()
         if self.get_autocommit() != self._autocommit:
             yield b"SET autocommit=%d" % self._autocommit
 
