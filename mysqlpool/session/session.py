@@ -23,15 +23,12 @@ from .driver_state import DriverState
 from .failures import Failure
 from .lexical import without_comments
 from .link import READ_ONLY_TRANSACTION, Link, reason
+from .reading import ORDINARY, classifier_of
 from .renewal import Renewals, clears, is_djangos, is_known
 from .set_up import NO_SET_UP, Assignment, Recording, SetUp
-from .statements import USER_VARIABLE, AsciiClassifier, Classifier, variables_read
+from .statements import USER_VARIABLE, variables_read
 from .traces import NAMED_LOCK, SWITCHES, Change, Switch, Traces, Unlock, change_of
 from .wire import NO_ANSWER
-
-# Their two-byte characters may end in a byte that is a backslash elsewhere (MySQL's manual,
-# "Character Sets and Collations").
-_AMBIGUOUS_CHARACTER_SETS = frozenset({"big5", "cp932", "gb18030", "gbk", "sjis"})
 
 # A statement is under way while its thread is in a function of these: rows are read in cursors.
 _AT_WORK = (__name__, link.__name__, "MySQLdb.connections", "MySQLdb.cursors")
@@ -42,10 +39,6 @@ _KILLED, _INTERRUPTED = 1317, "Query execution was interrupted"
 # A statement of so many bytes goes out by itself: together with what is sent ahead it would be
 # copied, and might be larger than the server's max_allowed_packet allows.
 _LONG = 16_000
-
-_ORDINARY = Classifier()
-_NO_BACKSLASH_ESCAPES = Classifier(backslash_escapes=False)
-_ASCII = AsciiClassifier()
 
 # COM_CHANGE_USER does not run this for the server, as both servers were seen to do.
 _AT_A_CONNECT = b"SELECT @@GLOBAL.init_connect"
@@ -72,7 +65,6 @@ class Session(Link):
         "_driver",
         "_first",
         "_has_insert_id",
-        "_is_clearable",
         "_isolation_level",
         "_own_driver",
         "_released",
@@ -165,8 +157,7 @@ class Session(Link):
         self._touched = False  # something was sent since a transaction ended
         self._released = False  # the last statement released a lock, if its row has no error
         self._traces = Traces()
-        self._is_clearable = True  # COM_CHANGE_USER undoes all that made it dirty
-        self._classifier = _ORDINARY
+        self._classifier = ORDINARY
         self._baseline: list[bytes] = []  # what Django sent
         super().__init__(*args, **kwargs)
         self._become_clean()
@@ -187,14 +178,7 @@ class Session(Link):
     def _note_baseline(self) -> None:
         self.settled = True
         self._autocommit = self.get_autocommit()
-        self._classifier = self._how_to_read()
-
-    def _how_to_read(self) -> Classifier:
-        if self.character_set_name() in _AMBIGUOUS_CHARACTER_SETS:
-            return _ASCII
-        # The library escapes as the server reads: the status in every answer tells the library
-        # whether the SQL mode has NO_BACKSLASH_ESCAPES.
-        return _ORDINARY if self.escape_string(b"\\") == rb"\\" else _NO_BACKSLASH_ESCAPES
+        self._classifier = classifier_of(self)
 
     # Set-ups
 
@@ -243,7 +227,7 @@ class Session(Link):
         if not self.settled:  # An engine left Django's statements out.
             self._note_baseline()
         if recording.said or self.carried:
-            self._classifier = self._how_to_read()
+            self._classifier = classifier_of(self)
         self.carried = tuple(recording.said)
         self._traces.forget_baseline()
         same = (vars(self), self.converter) == self._driver
@@ -368,7 +352,7 @@ class Session(Link):
         All that made it dirty is undone by COM_CHANGE_USER, and nobody waits for what it holds.
         """
         return (
-            self._is_clearable
+            self._traces.is_clearable
             and not self._traces.has_locks
             and not (self.single_use or self._suspect)
             and self.can_be_renewed
@@ -403,7 +387,7 @@ class Session(Link):
         self._opening = self._opening.by(parameters)
         self._belong_to(parameters)
         self.carried = ()
-        self._classifier = self._how_to_read()
+        self._classifier = classifier_of(self)
         self._is_as_new()
         return True
 
@@ -588,7 +572,7 @@ class Session(Link):
         if self.recording is not None and self._is_said(self.recording, sql):
             return
         if self.dirty:  # Perhaps by the SQL mode.
-            self._classifier = self._how_to_read()
+            self._classifier = classifier_of(self)
         dirty, transaction, reads, rows = self._classifier.effect(sql)
         if reads:
             dirty = self._look_back(sql, dirty, reads)
@@ -601,7 +585,8 @@ class Session(Link):
         if change is not None:
             self.dirty = self._traces.about_to(change)
         elif dirty:
-            self._stain(dirty, clearable=self._is_clearable and clears(sql, self._classifier))
+            clearable = self._traces.is_clearable and clears(sql, self._classifier)
+            self._stain(dirty, clearable=clearable)
         if transaction:
             self.begun = True
         if block is not None and (ahead := block.ahead()):
@@ -849,11 +834,10 @@ class Session(Link):
 
     def _stain(self, reason: str, *, clearable: bool = False) -> None:
         self._stop_carrying()
-        self.dirty = self._traces.leave(reason)
-        self._is_clearable = self._is_clearable and clearable
+        self.dirty = self._traces.leave(reason, clearable=clearable)
 
     def _become_clean(self) -> None:
-        self._traces, self.dirty, self._is_clearable = Traces(), None, True
+        self._traces, self.dirty = Traces(), None
 
     def _ended(self) -> None:
         self.begun = self._touched = False
