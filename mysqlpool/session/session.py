@@ -208,11 +208,7 @@ class Session(Link):
 
     def knows(self, sql: bytes) -> bool:
         """Whether the session carries what a set-up is about to say. It counts as said then."""
-        recording = self.recording
-        if recording is None or not recording.repeats(sql):
-            return False
-        recording.note(recording.pending[0])
-        return True
+        return self.recording is not None and self.recording.knows(sql)
 
     def end_set_up(self) -> SetUp:
         """The set-up is complete: from now on the session carries it, and nothing else.
@@ -291,9 +287,7 @@ class Session(Link):
         try:
             if not (self._may_change_user() and self._change_user(parameters)):
                 self._connect_anew(parameters)
-            said = [assignment.sql for assignment in recording.said]
-            early, late = said[: recording.early], said[recording.early :]
-            self._say_again(*early, *self._baseline, *late)
+            self._say_again(*recording.texts(self._baseline))
             recording.renewed()
         except BaseException as error:  # Nobody may have it half renewed, who caught this.
             self.broken = reason(error) if isinstance(error, MySQLdb.Error) else "interrupted"
