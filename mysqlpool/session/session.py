@@ -160,8 +160,7 @@ class Session(Link):
         self._classifier = ORDINARY
         self._baseline: list[bytes] = []  # what Django sent
         super().__init__(*args, **kwargs)
-        self._become_clean()
-        self._first, self._touched = True, False
+        self._is_as_new()
         self._driver = self._own_driver = DriverState.of(self)  # the baseline's, the holder's
         self._autocommit = self.get_autocommit()
 
@@ -171,9 +170,7 @@ class Session(Link):
         Call it outside of a transaction. Sends nothing.
         """
         self._note_baseline()
-        self._become_clean()
-        self._ended()
-        self._first = True
+        self._is_as_new()
 
     def _note_baseline(self) -> None:
         self.settled = True
@@ -297,7 +294,7 @@ class Session(Link):
         self._is_as_new()
 
     def _is_as_new(self) -> None:
-        self._become_clean()
+        self._traces, self.dirty = Traces(), None
         self._first = True
         self._ended()
 
@@ -829,9 +826,6 @@ class Session(Link):
     def _stain(self, reason: str, *, clearable: bool = False) -> None:
         self._stop_carrying()
         self.dirty = self._traces.leave(reason, clearable=clearable)
-
-    def _become_clean(self) -> None:
-        self._traces, self.dirty = Traces(), None
 
     def _ended(self) -> None:
         self.begun = self._touched = False
