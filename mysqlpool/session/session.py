@@ -47,7 +47,7 @@ Parameters = Callable[[], Mapping[str, Any]]
 
 
 class Session(Link):
-    """A connection to the server that watches what its holders do to it.
+    """A link to the server that watches what its holders do to it.
 
     Connect it, send what belongs to every holder, and call ``settle()``: this state is its
     baseline. What is sent between ``begin_set_up()`` and ``end_set_up()`` is its holder's set-up.
@@ -177,6 +177,23 @@ class Session(Link):
         self._autocommit = self.get_autocommit()
         self._classifier = classifier_of(self)
 
+    def _is_as_new(self) -> None:
+        self._traces, self.dirty = Traces(), None
+        self._first = True
+        self._ended()
+
+    def _ended(self) -> None:
+        self.begun = self._touched = False
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction may be open.
+
+        False is certain for a clean session. True may be an error on the safe side: the server
+        ends a transaction unasked at a deadlock or a DDL statement.
+        """
+        return self.begun or (self._touched and not self.get_autocommit())
+
     # Set-ups
 
     def begin_set_up(self, parameters: Parameters) -> Recording:
@@ -273,6 +290,8 @@ class Session(Link):
         self._send(assignment.sql)
         recording.note(assignment)
 
+    # Renewal in a set-up
+
     def _renew(self, recording: Recording) -> None:
         """Make the session as new, and say again the baseline and what the set-up said so far.
 
@@ -292,11 +311,6 @@ class Session(Link):
         finally:
             self.recording = recording
         self._is_as_new()
-
-    def _is_as_new(self) -> None:
-        self._traces, self.dirty = Traces(), None
-        self._first = True
-        self._ended()
 
     def _may_change_user(self) -> bool:
         """Whether we know as whom, and the server would do nothing else at a connect."""
@@ -447,14 +461,7 @@ class Session(Link):
     def sqlstate(self) -> str:
         return "00000" if self._first else _mysql.connection.sqlstate(self)
 
-    @property
-    def in_transaction(self) -> bool:
-        """Whether a transaction may be open.
-
-        False is certain for a clean session. True may be an error on the safe side: the server
-        ends a transaction unasked at a deadlock or a DDL statement.
-        """
-        return self.begun or (self._touched and not self.get_autocommit())
+    # The end of a lease
 
     def restore(self) -> str | None:
         """Bring the session back to the baseline in as few round trips as there can be.
@@ -534,9 +541,8 @@ class Session(Link):
         if not self._wire.is_there():
             self.broken = "disconnected"
             return
-        # Here is no block, so that this is also what `get_autocommit` would tell.
-        differs = _mysql.connection.get_autocommit(self) != self._autocommit
-        if self._first and not differs:
+        # Here is no block, so `get_autocommit` would tell the same.
+        if self._first and _mysql.connection.get_autocommit(self) == self._autocommit:
             return  # Nothing was sent.
         # Where rows are unread this raises 2014. Where all are read it sends nothing.
         if self.next_result() != -1:
@@ -544,14 +550,28 @@ class Session(Link):
             return
         if self.in_transaction and not self._send_briefly(b"rollback"):
             return
-        differs = differs and not self.dirty
+        differs = not self.dirty and _mysql.connection.get_autocommit(self) != self._autocommit
         if differs and not self._send_briefly(b"set autocommit=%d" % self._autocommit):
             return
         self._ended()
         self._first = True
 
-    # What changes the state. COMMIT, ROLLBACK and SET autocommit do not pass through query(): the
-    # driver sends them from C.
+    def _clear_suspicion(self) -> None:
+        """Find out whether the session is read-only by its server's will. Costs one round trip.
+
+        What the application itself asked for ended with its transaction, or is seen as dirty, or
+        is part of its set-up.
+        """
+        self._suspect = False
+        if self.broken:
+            return
+        variable = b"tx_read_only" if self._is_mariadb else b"transaction_read_only"
+        if any("transaction_read_only" in assignment.names for assignment in self.carried):
+            return
+        if self.ask(b"SELECT @@" + variable) in ("1", "ON"):
+            self._break(MySQLdb.OperationalError(READ_ONLY_TRANSACTION), Failure.READ_ONLY)
+
+    # Statements
 
     def query(self, query: bytes | bytearray | str) -> None:
         """Send a statement as the driver does, and note what it does to the session.
@@ -609,6 +629,22 @@ class Session(Link):
                 self.note_failure(error)
                 raise
         return change
+
+    def _look_back(self, sql: bytes, dirty: str | None, reads: str) -> str | None:
+        """Refuse what asks for another holder's statement, and tell whether it leaves a trace.
+
+        To read what the holder's own set-up assigned is neither. To read another user variable is
+        taken for a trace: who reads it relies on the session.
+        """
+        if reads != USER_VARIABLE:
+            if self._first:
+                raise SessionStateError(reads)
+            return dirty
+        own = self.carried if self.recording is None else self.recording.said
+        former = variables_read(sql).difference(*[assignment.names for assignment in own])
+        if former and self._first and self.multiplexed:
+            raise SessionStateError(reads)
+        return USER_VARIABLE if former else dirty
 
     # Transactions that begin with their first statement: see `mysqlpool.session.block`.
 
@@ -712,29 +748,7 @@ class Session(Link):
         self._ended()
         block.restart()
 
-    def _is_at_own_autocommit(self) -> bool:
-        """Whether the server's autocommit is the baseline's."""
-        return bool(_mysql.connection.get_autocommit(self) == self._autocommit)
-
-    def get_autocommit(self) -> bool:
-        """The driver's: off also where a transaction waits for its first statement."""
-        return self.block is None and bool(_mysql.connection.get_autocommit(self))
-
-    def _look_back(self, sql: bytes, dirty: str | None, reads: str) -> str | None:
-        """Refuse what asks for another holder's statement, and tell whether it leaves a trace.
-
-        To read what the holder's own set-up assigned is neither. To read another user variable is
-        taken for a trace: who reads it relies on the session.
-        """
-        if reads != USER_VARIABLE:
-            if self._first:
-                raise SessionStateError(reads)
-            return dirty
-        own = self.carried if self.recording is None else self.recording.said
-        former = variables_read(sql).difference(*[assignment.names for assignment in own])
-        if former and self._first and self.multiplexed:
-            raise SessionStateError(reads)
-        return USER_VARIABLE if former else dirty
+    # COMMIT, ROLLBACK and SET autocommit do not pass through query(): the driver sends them from C.
 
     def commit(self) -> None:
         if self.block is None:
@@ -790,6 +804,16 @@ class Session(Link):
         if commits:
             self._ended()
 
+    def get_autocommit(self) -> bool:
+        """The driver's: off also where a transaction waits for its first statement."""
+        return self.block is None and bool(_mysql.connection.get_autocommit(self))
+
+    def _is_at_own_autocommit(self) -> bool:
+        """Whether the server's autocommit is the baseline's."""
+        return bool(_mysql.connection.get_autocommit(self) == self._autocommit)
+
+    # What else changes the state
+
     def select_db(self, database: str) -> None:
         self._soil("USE", clearable=True)
         _mysql.connection.select_db(self, database)
@@ -827,8 +851,7 @@ class Session(Link):
         self._stop_carrying()
         self.dirty = self._traces.leave(reason, clearable=clearable)
 
-    def _ended(self) -> None:
-        self.begun = self._touched = False
+    # Errors
 
     def note_failure(self, error: BaseException) -> None:
         """Note what an error tells about this session. The first that breaks it counts."""
@@ -842,18 +865,3 @@ class Session(Link):
         """An error came where the last statement's row was due. Perhaps it released no lock."""
         if self._released:
             self._stain(NAMED_LOCK)
-
-    def _clear_suspicion(self) -> None:
-        """Find out whether the session is read-only by its server's will. Costs one round trip.
-
-        What the application itself asked for ended with its transaction, or is seen as dirty, or
-        is part of its set-up.
-        """
-        self._suspect = False
-        if self.broken:
-            return
-        variable = b"tx_read_only" if self._is_mariadb else b"transaction_read_only"
-        if any("transaction_read_only" in assignment.names for assignment in self.carried):
-            return
-        if self.ask(b"SELECT @@" + variable) in ("1", "ON"):
-            self._break(MySQLdb.OperationalError(READ_ONLY_TRANSACTION), Failure.READ_ONLY)
