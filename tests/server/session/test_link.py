@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 
 from mysqlpool.session.failures import Failure
 from mysqlpool.session.link import Link
+from mysqlpool.session.session import Session
+from mysqlpool.session.wire import Wire
 from tests.helpers import HANG
 
 
@@ -83,3 +86,23 @@ def test_what_a_link_knows_is_not_in_its_dict(link: Link, server: Any) -> None:
         assert vars(link).keys() == vars(plain).keys()
     finally:
         plain.close()
+
+
+def test_a_session_is_not_idle_while_it_asks(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its link is at work then, which is what another thread finds in the frames."""
+    session = Session(**parameters(server))
+    session.settle()
+    idle: list[bool] = []
+
+    def await_answer(wire: Wire, *args: Any, **kwargs: Any) -> str | None:
+        idle.append(session.is_idle(sys._getframe()))
+        return real(wire, *args, **kwargs)
+
+    real = Wire.await_answer
+    monkeypatch.setattr(Wire, "await_answer", await_answer)
+    try:
+        session.ask(b"SELECT 7")
+        assert idle == [False]
+        assert session.is_idle(sys._getframe())
+    finally:
+        session.close()
