@@ -25,7 +25,7 @@ from .lexical import without_comments
 from .link import READ_ONLY_TRANSACTION, Link, reason
 from .reading import ORDINARY, classifier_of
 from .renewal import Renewals, clears, is_djangos, is_known
-from .set_up import NO_SET_UP, Assignment, Recording, SetUp
+from .set_up import NO_SET_UP, Assignment, Parameters, Recording, SetUp
 from .statements import USER_VARIABLE, variables_read
 from .traces import NAMED_LOCK, SWITCHES, Change, Switch, Traces, Unlock, change_of
 from .wire import NO_ANSWER
@@ -42,8 +42,6 @@ _LONG = 16_000
 
 # COM_CHANGE_USER does not run this for the server, as both servers were seen to do.
 _AT_A_CONNECT = b"SELECT @@GLOBAL.init_connect"
-
-Parameters = Callable[[], Mapping[str, Any]]
 
 
 class Session(Link):

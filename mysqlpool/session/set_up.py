@@ -16,7 +16,10 @@ from typing import Any, NamedTuple
 
 from .driver_state import DriverState
 
-__all__ = ["NO_SET_UP", "Assignment", "Recording", "SetUp"]
+__all__ = ["NO_SET_UP", "Assignment", "Parameters", "Recording", "SetUp"]
+
+Parameters = Callable[[], Mapping[str, Any]]
+"""Returns those of a new session for a holder."""
 
 # With other values of these a server reads a text, or the literals in it, in another way.
 _READING = frozenset(
@@ -57,9 +60,7 @@ class Recording:
     ``parameters`` are those of a new session for this holder, by which the session is renewed.
     """
 
-    def __init__(
-        self, carried: Sequence[Assignment], parameters: Callable[[], Mapping[str, Any]]
-    ) -> None:
+    def __init__(self, carried: Sequence[Assignment], parameters: Parameters) -> None:
         self.carried = carried
         self.parameters = parameters
         self.said: list[Assignment] = []

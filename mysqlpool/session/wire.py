@@ -37,7 +37,10 @@ class Wire:
         self.watch = sockets.watch(number)
 
     def is_there(self) -> bool:
-        """Whether the socket still has its number: it was neither closed nor, perhaps, reset."""
+        """Whether the socket still has its number.
+
+        False where it was closed; and where `sockets.addresses` tells, also where it was reset.
+        """
         return self._tell(self.number) == self._socket
 
     def tune(self, keepalive: bool, user_timeout: float | None) -> None:
