@@ -25,7 +25,8 @@ from mysqlpool.conf.settings import PoolSettings
 from mysqlpool.pool import Lease, clock
 from mysqlpool.pool.locks import under
 from mysqlpool.session.failures import Failure
-from mysqlpool.session.session import NO_ANSWER, Session
+from mysqlpool.session.session import Session
+from mysqlpool.session.wire import NO_ANSWER
 
 from . import forks
 from .access import Access, Identity, resolved

@@ -1,4 +1,4 @@
-"""A physical connection that knows whether it is clean and alive.
+"""A physical connection that knows whether it is clean, besides whether it is alive.
 
 It learns that by watching the statements that pass through it, which costs no round trip.
 """
@@ -6,82 +6,46 @@ It learns that by watching the statements that pass through it, which costs no r
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from math import ceil
-from time import monotonic, sleep
 from types import FrameType
 from typing import Any
 
 import MySQLdb
 from MySQLdb import _mysql
-from MySQLdb.connections import Connection
-from MySQLdb.constants import CLIENT, CR
+from MySQLdb.constants import CLIENT
 
 from mysqlpool.errors import SessionStateError
 
-from . import answers, sockets, tls
-from .answers import Arrived
+from . import link
 from .assignments import assigned
 from .block import Block
 from .cursors import CountedCursor, GuardedCursor, Tenure, guarded
 from .driver_state import DriverState
-from .failures import Failure, failure_of
+from .failures import Failure
 from .lexical import without_comments
-from .parameters import public
+from .link import READ_ONLY_TRANSACTION, Link, reason
+from .reading import ORDINARY, classifier_of
 from .renewal import Renewals, clears, is_djangos, is_known
-from .set_up import NO_SET_UP, Assignment, Recording, SetUp
-from .statements import USER_VARIABLE, AsciiClassifier, Classifier, variables_read
+from .set_up import NO_SET_UP, Assignment, Parameters, Recording, SetUp
+from .statements import USER_VARIABLE, variables_read
 from .traces import NAMED_LOCK, SWITCHES, Change, Switch, Traces, Unlock, change_of
-
-# Their two-byte characters may end in a byte that is a backslash elsewhere (MySQL's manual,
-# "Character Sets and Collations").
-_AMBIGUOUS_CHARACTER_SETS = frozenset({"big5", "cp932", "gb18030", "gbk", "sjis"})
+from .wire import NO_ANSWER
 
 # A statement is under way while its thread is in a function of these: rows are read in cursors.
-_AT_WORK = (__name__, "MySQLdb.connections", "MySQLdb.cursors")
-
-# Who kills the own connection is told this on MySQL, and lost it by that.
-_KILLED = 1317
+_AT_WORK = (__name__, link.__name__, "MySQLdb.connections", "MySQLdb.cursors")
 
 # What the servers say of a statement that was not executed, as somebody killed it before.
-_INTERRUPTED = "Query execution was interrupted"
+_KILLED, _INTERRUPTED = 1317, "Query execution was interrupted"
 
 # A statement of so many bytes goes out by itself: together with what is sent ahead it would be
 # copied, and might be larger than the server's max_allowed_packet allows.
 _LONG = 16_000
 
-# With this one a server says that a transaction is read-only. Perhaps the application wanted that.
-_READ_ONLY_TRANSACTION = 1792
-
-_ORDINARY = Classifier()
-_NO_BACKSLASH_ESCAPES = Classifier(backslash_escapes=False)
-_ASCII = AsciiClassifier()
-
-
-# enum_mysql_set_option of the servers' mysql_com.h
-_MULTI_STATEMENTS_ON = 0
-
-# With these the library finds credentials where we do not see them.
-_OPTION_FILES = frozenset(["read_default_file", "read_default_group"])
-
-# Seconds between two looks at an answer of which a part has arrived.
-_BETWEEN_LOOKS = 0.001
-
 # COM_CHANGE_USER does not run this for the server, as both servers were seen to do.
 _AT_A_CONNECT = b"SELECT @@GLOBAL.init_connect"
 
-# Seconds for a statement of ours that takes a session back to its baseline, or asks it something.
-_UNDOING = 5.0
 
-NO_ANSWER = "no answer in time"
-
-# Seconds, for what is asked of a new connection, where the parameters have none.
-_CONNECT_TIMEOUT = 10
-
-Parameters = Callable[[], Mapping[str, Any]]
-
-
-class Session(Connection):
-    """A connection to the server that watches what its holders do to it.
+class Session(Link):
+    """A link to the server that watches what its holders do to it.
 
     Connect it, send what belongs to every holder, and call ``settle()``: this state is its
     baseline. What is sent between ``begin_set_up()`` and ``end_set_up()`` is its holder's set-up.
@@ -95,42 +59,27 @@ class Session(Connection):
     __slots__ = (
         "_autocommit",
         "_baseline",
-        "_charset",
         "_classifier",
         "_driver",
-        "_failed",
-        "_fd",
         "_first",
         "_has_insert_id",
-        "_is_clearable",
-        "_is_mariadb",
         "_isolation_level",
-        "_options",
         "_own_driver",
-        "_poll",
         "_released",
-        "_socket",
-        "_suspect",
-        "_tell",
         "_touched",
         "_traces",
-        "_tuning",
         "alias",
         "begin_mode",
         "begun",
         "block",
-        "broken",
         "carried",
         "cursors",
         "dirty",
-        "failure",
         "has_baseline",
         "identity",
         "multiplexed",
-        "opened",
         "recording",
         "renewals",
-        "server",
         "settings",
         "settled",
         "single_use",
@@ -140,15 +89,6 @@ class Session(Connection):
 
     dirty: str | None
     """Why its state may differ from a new connection's: a verb or construct, never a value."""
-
-    broken: str | None
-    """Why it must not be used any more: a disconnect, or an answer that nobody read."""
-
-    failure: Failure | None
-    """What class of error broke it; None where that was something else than an error."""
-
-    opened: float
-    """When it was connected, in monotonic seconds."""
 
     settled: bool
     """Whether it has a baseline."""
@@ -170,9 +110,6 @@ class Session(Connection):
 
     identity: Any
     """With which parameters it was opened, less the secret; and ``settings``, from which ones."""
-
-    server: tuple[str, int] | str
-    """Where it was opened: a host and a port, or the path of a Unix socket."""
 
     begun: bool
     """Whether a statement began a transaction that has not ended yet."""
@@ -204,42 +141,26 @@ class Session(Connection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # The driver sends statements while it connects, which are no holder's.
-        self.dirty = self.broken = self.recording = self.tenure = self.identity = None
-        self.failure = self.block = None
-        self.opened = self._failed = 0.0
+        self.dirty = self.recording = self.tenure = self.identity = self.block = None
         self.begin_mode = "autocommit"
         self.settings: Any = None
         self.renewals = None
         self._isolation_level: str | None = None
-        self.alias = self.server = ""
+        self.alias = ""
         self.settled = self.has_baseline = self.multiplexed = self.single_use = self.begun = False
         self.carried = ()
         self.turn = self.cursors = 0
         self._first = True  # the holder has sent nothing yet
         self._has_insert_id = False  # what the library says is of this turn
         self._touched = False  # something was sent since a transaction ended
-        self._suspect = False  # the server said that a transaction is read-only
         self._released = False  # the last statement released a lock, if its row has no error
         self._traces = Traces()
-        self._is_clearable = True  # COM_CHANGE_USER undoes all that made it dirty
-        self._is_mariadb = False
-        self._classifier = _ORDINARY
+        self._classifier = ORDINARY
         self._baseline: list[bytes] = []  # what Django sent
-        self._options = public(kwargs)
-        self._tuning: tuple[bool, float | None] | None = None
-        started = monotonic()
         super().__init__(*args, **kwargs)
-        self._become_clean()
-        self._first, self._touched = True, False
-        self._charset = self.character_set_name()
+        self._is_as_new()
         self._driver = self._own_driver = DriverState.of(self)  # the baseline's, the holder's
         self._autocommit = self.get_autocommit()
-        self._look_at_connection()
-        try:
-            self._insist_on_tls(kwargs, started)
-        except BaseException:
-            _mysql.connection.close(self)
-            raise
 
     def settle(self) -> None:
         """Make the present state the baseline, to which ``restore()`` goes back. It is clean now.
@@ -247,21 +168,29 @@ class Session(Connection):
         Call it outside of a transaction. Sends nothing.
         """
         self._note_baseline()
-        self._become_clean()
-        self._ended()
-        self._first = True
+        self._is_as_new()
 
     def _note_baseline(self) -> None:
         self.settled = True
         self._autocommit = self.get_autocommit()
-        self._classifier = self._how_to_read()
+        self._classifier = classifier_of(self)
 
-    def _how_to_read(self) -> Classifier:
-        if self.character_set_name() in _AMBIGUOUS_CHARACTER_SETS:
-            return _ASCII
-        # The library escapes as the server reads: the status in every answer tells the library
-        # whether the SQL mode has NO_BACKSLASH_ESCAPES.
-        return _ORDINARY if self.escape_string(b"\\") == rb"\\" else _NO_BACKSLASH_ESCAPES
+    def _is_as_new(self) -> None:
+        self._traces, self.dirty = Traces(), None
+        self._first = True
+        self._ended()
+
+    def _ended(self) -> None:
+        self.begun = self._touched = False
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction may be open.
+
+        False is certain for a clean session. True may be an error on the safe side: the server
+        ends a transaction unasked at a deadlock or a DDL statement.
+        """
+        return self.begun or (self._touched and not self.get_autocommit())
 
     # Set-ups
 
@@ -291,11 +220,7 @@ class Session(Connection):
 
     def knows(self, sql: bytes) -> bool:
         """Whether the session carries what a set-up is about to say. It counts as said then."""
-        recording = self.recording
-        if recording is None or not recording.repeats(sql):
-            return False
-        recording.note(recording.pending[0])
-        return True
+        return self.recording is not None and self.recording.knows(sql)
 
     def end_set_up(self) -> SetUp:
         """The set-up is complete: from now on the session carries it, and nothing else.
@@ -310,7 +235,7 @@ class Session(Connection):
         if not self.settled:  # An engine left Django's statements out.
             self._note_baseline()
         if recording.said or self.carried:
-            self._classifier = self._how_to_read()
+            self._classifier = classifier_of(self)
         self.carried = tuple(recording.said)
         self._traces.forget_baseline()
         same = (vars(self), self.converter) == self._driver
@@ -363,6 +288,8 @@ class Session(Connection):
         self._send(assignment.sql)
         recording.note(assignment)
 
+    # Renewal in a set-up
+
     def _renew(self, recording: Recording) -> None:
         """Make the session as new, and say again the baseline and what the set-up said so far.
 
@@ -374,54 +301,28 @@ class Session(Connection):
         try:
             if not (self._may_change_user() and self._change_user(parameters)):
                 self._connect_anew(parameters)
-            said = [assignment.sql for assignment in recording.said]
-            early, late = said[: recording.early], said[recording.early :]
-            self._say_again(*early, *self._baseline, *late)
+            self._say_again(*recording.texts(self._baseline))
             recording.renewed()
         except BaseException as error:  # Nobody may have it half renewed, who caught this.
-            self.broken = _reason(error) if isinstance(error, MySQLdb.Error) else "interrupted"
+            self.broken = reason(error) if isinstance(error, MySQLdb.Error) else "interrupted"
             raise
         finally:
             self.recording = recording
         self._is_as_new()
 
-    def _is_as_new(self) -> None:
-        self._become_clean()
-        self._first = True
-        self._ended()
-
     def _may_change_user(self) -> bool:
         """Whether we know as whom, and the server would do nothing else at a connect."""
-        return self._knows_account() and not self.ask(_AT_A_CONNECT)
-
-    def _knows_account(self) -> bool:
-        options = self._options.keys()
-        return "user" in options and not options & _OPTION_FILES
+        return self._opening.knows_account() and not self.ask(_AT_A_CONNECT)
 
     def _change_user(self, parameters: Mapping[str, Any]) -> bool:
         """Forget all that a session can have; False where the server, or a proxy, refuses it."""
         try:
-            self._send_change_user(parameters)
+            self._opening.change_user(self, parameters)
         except MySQLdb.Error:
             return False
-        self._say_again(*self._first_words())
-        self._say_together(*self._opening())
+        self._say_again(*self._opening.first_words())
+        self._say_together(*self._first_sets())
         return True
-
-    def _send_change_user(self, parameters: Mapping[str, Any]) -> None:
-        """COM_CHANGE_USER, and COM_SET_OPTION, because that switched multiple statements off.
-
-        It takes the server's collation, too
-        (https://dev.mysql.com/doc/c-api/8.4/en/mysql-change-user.html).
-        """
-        user = parameters.get("user", self._options["user"])
-        password = parameters.get("password", parameters.get("passwd")) or ""
-        database = parameters.get("database", parameters.get("db")) or ""
-        _mysql.connection.change_user(self, user, password, database)
-        if self.client_flag & CLIENT.MULTI_STATEMENTS:
-            _mysql.connection.set_server_option(self, _MULTI_STATEMENTS_ON)
-        if self.character_set_name() != self._charset:
-            _mysql.connection.set_character_set(self, self._charset)
 
     # Renewal, between two holders
 
@@ -430,7 +331,7 @@ class Session(Connection):
 
         ``isolation_level`` is the one that Django asks for.
         """
-        if self._knows_account() and is_known(self.get_server_info()):
+        if self._opening.knows_account() and is_known(self.get_server_info()):
             self.renewals, self._isolation_level = renewals, isolation_level
 
     @property
@@ -454,7 +355,7 @@ class Session(Connection):
         All that made it dirty is undone by COM_CHANGE_USER, and nobody waits for what it holds.
         """
         return (
-            self._is_clearable
+            self._traces.is_clearable
             and not self._traces.has_locks
             and not (self.single_use or self._suspect)
             and self.can_be_renewed
@@ -470,9 +371,9 @@ class Session(Connection):
         """
         try:
             with limit:
-                self._send_change_user(parameters)
-                self._say_again(*self._first_words())
-                own = *self._opening(), *self._baseline
+                self._opening.change_user(self, parameters)
+                self._say_again(*self._opening.first_words())
+                own = *self._first_sets(), *self._baseline
                 if self._say_together(*own, _AT_A_CONNECT) not in (b"", ""):
                     self.broken = "init_connect"
         except TimeoutError:
@@ -486,10 +387,10 @@ class Session(Connection):
             raise
         if self.broken is not None:
             return False
-        self._options = public(parameters)
+        self._opening = self._opening.by(parameters)
         self._belong_to(parameters)
         self.carried = ()
-        self._classifier = self._how_to_read()
+        self._classifier = classifier_of(self)
         self._is_as_new()
         return True
 
@@ -501,91 +402,11 @@ class Session(Connection):
             vars(self).update(whose)
             self._driver = self._own_driver = DriverState.of(self)
 
-    def _connect_anew(self, parameters: Mapping[str, Any]) -> None:
-        """Close, and connect as the same object; the driver's state in Python stays."""
-        state = DriverState.of(self)
-        _mysql.connection.close(self)
-        self._options = public(parameters)
-        started = monotonic()
-        super().__init__(**parameters)
-        self._look_at_connection()
-        state.put_on(self)
-        # Where this raises the lease is discarded. A hook that goes on after that has the session
-        # renewed again, and so is refused again.
-        self._insist_on_tls(parameters, started)
-
-    def _insist_on_tls(self, parameters: Mapping[str, Any], started: float) -> None:
-        """Raise where the parameters ask for TLS, and the connection has none.
-
-        That costs a round trip, for which there is what is left of ``connect_timeout``, or a
-        second; and otherwise nothing. The server is not asked which cipher it uses, because behind
-        a proxy the answer is about the proxy's own connection to the server
-        (https://github.com/sysown/proxysql/issues/5083).
-        """
-        named = tls.wants_tls(parameters)
-        if named is None:
-            return
-        _mysql.connection.send_query(self, b"DO 0")
-        allowed = parameters.get("connect_timeout") or _CONNECT_TIMEOUT
-        seconds = max(1.0, started + allowed - monotonic())
-        encrypted = tls.answers_in_tls(self._fd, self._poll, seconds)
-        _mysql.connection.read_query_result(self)
-        if not encrypted:
-            raise tls.refusal(named)
-
-    def _look_at_connection(self) -> None:
-        self._fd = self.fileno()
-        self.opened = monotonic()
-        self._is_mariadb = "MariaDB" in self.get_server_info()
-        self._tell = sockets.way_to_tell(self._fd)
-        self._socket = self._tell(self._fd)
-        self._poll = sockets.watch(self._fd)
-        if self._tuning is not None:
-            sockets.tune(self._fd, *self._tuning)
-
-    def tune(self, keepalive: bool, user_timeout: float | None) -> None:
-        """Set the socket's options, now and whenever it is connected anew: see `sockets.tune`."""
-        self._tuning = keepalive, user_timeout
-        sockets.tune(self._fd, keepalive, user_timeout)
-
-    def _say_again(self, *texts: bytes) -> None:
-        for sql in texts:
-            self._send(sql)
-            self._pass_results()
-
-    def _say_together(self, *texts: bytes) -> Any:
-        """Send texts of one statement each, in one packet where that is allowed.
-
-        Returns the one value that the last of them asks for, if it does.
-        """
-        if self.client_flag & CLIENT.MULTI_STATEMENTS:
-            texts = (b"; ".join(texts),)
-        self._say_again(*texts[:-1])
-        self._send(texts[-1])
-        return self._pass_results()
-
-    def _first_words(self) -> Iterator[bytes]:
-        """What the client library sends when it connects. It may be several statements."""
-        if self._options.get("init_command"):
-            yield str(self._options["init_command"]).encode()
-
-    def _opening(self) -> Iterator[bytes]:
-        """What the driver sends after that, in its order."""
-        options = self._options
-        collation = f" COLLATE {options['collation']}" if options.get("collation") else ""
-        yield f"SET NAMES {self._charset}{collation}".encode()
-        if options.get("sql_mode"):
-            yield f"SET SESSION sql_mode='{options['sql_mode']}'".encode()
+    def _first_sets(self) -> Iterator[bytes]:
+        """What the driver says to a new connection, as far as it is to be said again."""
+        yield from self._opening.words()
         if self.get_autocommit() != self._autocommit:
             yield b"SET autocommit=%d" % self._autocommit
-
-    def _pass_results(self) -> Any:
-        """Read what the server answered to the end. Returns the first value of the last result."""
-        result = self.store_result()
-        while self.next_result() == 0:
-            result = self.store_result()
-        rows = () if result is None else result.fetch_row()
-        return rows[0][0] if rows else None
 
     # Cursors
 
@@ -638,14 +459,7 @@ class Session(Connection):
     def sqlstate(self) -> str:
         return "00000" if self._first else _mysql.connection.sqlstate(self)
 
-    @property
-    def in_transaction(self) -> bool:
-        """Whether a transaction may be open.
-
-        False is certain for a clean session. True may be an error on the safe side: the server
-        ends a transaction unasked at a deadlock or a DDL statement.
-        """
-        return self.begun or (self._touched and not self.get_autocommit())
+    # The end of a lease
 
     def restore(self) -> str | None:
         """Bring the session back to the baseline in as few round trips as there can be.
@@ -722,10 +536,11 @@ class Session(Connection):
     def _go_back(self) -> None:
         # After a disconnect while rows were read, the client library has closed the socket and does
         # not know of the error any more. The socket's number may be another thread's file by now.
-        if self._tell(self._fd) != self._socket:
+        if not self._wire.is_there():
             self.broken = "disconnected"
             return
-        if self._first and self.get_autocommit() == self._autocommit:
+        # Here is no block, so `get_autocommit` would tell the same.
+        if self._first and _mysql.connection.get_autocommit(self) == self._autocommit:
             return  # Nothing was sent.
         # Where rows are unread this raises 2014. Where all are read it sends nothing.
         if self.next_result() != -1:
@@ -733,99 +548,28 @@ class Session(Connection):
             return
         if self.in_transaction and not self._send_briefly(b"rollback"):
             return
-        differs = not self.dirty and self.get_autocommit() != self._autocommit
+        differs = not self.dirty and _mysql.connection.get_autocommit(self) != self._autocommit
         if differs and not self._send_briefly(b"set autocommit=%d" % self._autocommit):
             return
         self._ended()
         self._first = True
 
-    def ask(self, sql: bytes) -> str:
-        """The one value that a short query of ours answers, as text; whatever converters there are.
+    def _clear_suspicion(self) -> None:
+        """Find out whether the session is read-only by its server's will. Costs one round trip.
 
-        Raises ``MySQLdb.Error`` where it fails, or has no answer in a limited time.
+        What the application itself asked for ended with its transaction, or is seen as dirty, or
+        is part of its set-up.
         """
-        if not self._send_briefly(sql):
-            raise MySQLdb.OperationalError(CR.SERVER_LOST, self.broken)
-        [[value]] = self.store_result().fetch_row()
-        return value.decode() if isinstance(value, bytes) else str(value)
+        self._suspect = False
+        if self.broken:
+            return
+        variable = b"tx_read_only" if self._is_mariadb else b"transaction_read_only"
+        if any("transaction_read_only" in assignment.names for assignment in self.carried):
+            return
+        if self.ask(b"SELECT @@" + variable) in ("1", "ON"):
+            self._break(MySQLdb.OperationalError(READ_ONLY_TRANSACTION), Failure.READ_ONLY)
 
-    def _send_briefly(self, sql: bytes) -> bool:
-        """Send a statement of ours, and read how it is answered. If that takes too long: False.
-
-        Whoever releases has nothing to gain by a longer wait: the session is closed then, and the
-        server goes on with a rollback by itself.
-        """
-        limit = min(_UNDOING, self._options.get("read_timeout") or _UNDOING)
-        return self._is_answered(sql, monotonic() + limit)
-
-    def readable(self) -> bool:
-        """Whether the idle connection was closed by the server, or has bytes nobody asked for.
-
-        Costs one system call and sends nothing. True means: discard it, unless `has_tls_record`.
-        """
-        return bool(self._poll.poll(0))
-
-    def has_tls_record(self) -> bool:
-        """Whether what can be read looks like TLS, such as a record with a session ticket.
-
-        That does not mean that the session is dead: ``check()`` decides.
-        """
-        return answers.looks_like_tls(sockets.peek(self._fd, 2))
-
-    def check(self, timeout: float) -> bool:
-        """Whether the server answers within ``timeout`` seconds. Costs one round trip.
-
-        After False the session is broken: the answer may still be on its way, or incomplete.
-        """
-        end = monotonic() + timeout
-        before = len(sockets.peek(self._fd, answers.LONGEST)) if self.readable() else 0
-        try:
-            return self._is_answered(b"DO 0", end, before)
-        except MySQLdb.Error as error:
-            self._give_up(error)
-        return False
-
-    def _is_answered(self, sql: bytes, end: float, before: int = 0) -> bool:
-        """Send a statement, and read its answer if that comes in time; else the session is broken.
-
-        ``before`` bytes were there that nobody has read.
-        """
-        _mysql.connection.send_query(self, sql)
-        if not self._await_answer(before, end):
-            return False
-        _mysql.connection.read_query_result(self)
-        return True
-
-    def _await_answer(self, before: int, end: float) -> bool:
-        """Whether an answer can be read without waiting, at ``end`` at the latest.
-
-        The library would wait for the rest of it without an end. Of a connection that is over it
-        reads what there is, which may tell why.
-        """
-        while events := self._poll.poll(max(0, ceil((end - monotonic()) * 1000))):
-            found = sockets.peek(self._fd, answers.LONGEST)
-            if not found or sockets.is_over(events):
-                return True
-            there = answers.arrived(found, before, compressed=self._is_compressed())
-            if there is Arrived.WHOLE:
-                return True
-            if there is Arrived.NONSENSE:
-                self.broken = "garbage"
-                return False
-            if self._tell(self._fd) != self._socket:  # It was reset, which select() does not tell.
-                return True
-            if monotonic() >= end:
-                break
-            sleep(_BETWEEN_LOOKS)
-        self.broken = NO_ANSWER
-        return False
-
-    def _is_compressed(self) -> bool:
-        asked = self._options.get("compress") or self.client_flag & CLIENT.COMPRESS
-        return bool(asked and self.server_capabilities & CLIENT.COMPRESS)
-
-    # What changes the state. COMMIT, ROLLBACK and SET autocommit do not pass through query(): the
-    # driver sends them from C.
+    # Statements
 
     def query(self, query: bytes | bytearray | str) -> None:
         """Send a statement as the driver does, and note what it does to the session.
@@ -837,7 +581,7 @@ class Session(Connection):
         if self.recording is not None and self._is_said(self.recording, sql):
             return
         if self.dirty:  # Perhaps by the SQL mode.
-            self._classifier = self._how_to_read()
+            self._classifier = classifier_of(self)
         dirty, transaction, reads, rows = self._classifier.effect(sql)
         if reads:
             dirty = self._look_back(sql, dirty, reads)
@@ -850,7 +594,8 @@ class Session(Connection):
         if change is not None:
             self.dirty = self._traces.about_to(change)
         elif dirty:
-            self._stain(dirty, clearable=self._is_clearable and clears(sql, self._classifier))
+            clearable = self._traces.is_clearable and clears(sql, self._classifier)
+            self._stain(dirty, clearable=clearable)
         if transaction:
             self.begun = True
         if block is not None and (ahead := block.ahead()):
@@ -862,15 +607,6 @@ class Session(Connection):
             self._released = isinstance(change, Unlock)
         if transaction is False:
             self._ended()
-
-    def _send(self, sql: bytes, dirty: str | None = None) -> None:
-        try:
-            _mysql.connection.query(self, sql)
-        except MySQLdb.Error as error:
-            if dirty == "KILL" and error.args[0] == _KILLED and self.broken is None:
-                self._break(error, Failure.DEAD)
-            self.note_failure(error)
-            raise
 
     def _change(self, sql: bytes, dirty: str | None) -> Change | None:
         """What this statement changes that another one takes back; None where it is like any.
@@ -891,6 +627,22 @@ class Session(Connection):
                 self.note_failure(error)
                 raise
         return change
+
+    def _look_back(self, sql: bytes, dirty: str | None, reads: str) -> str | None:
+        """Refuse what asks for another holder's statement, and tell whether it leaves a trace.
+
+        To read what the holder's own set-up assigned is neither. To read another user variable is
+        taken for a trace: who reads it relies on the session.
+        """
+        if reads != USER_VARIABLE:
+            if self._first:
+                raise SessionStateError(reads)
+            return dirty
+        own = self.carried if self.recording is None else self.recording.said
+        former = variables_read(sql).difference(*[assignment.names for assignment in own])
+        if former and self._first and self.multiplexed:
+            raise SessionStateError(reads)
+        return USER_VARIABLE if former else dirty
 
     # Transactions that begin with their first statement: see `mysqlpool.session.block`.
 
@@ -994,29 +746,7 @@ class Session(Connection):
         self._ended()
         block.restart()
 
-    def _is_at_own_autocommit(self) -> bool:
-        """Whether the server's autocommit is the baseline's."""
-        return bool(_mysql.connection.get_autocommit(self) == self._autocommit)
-
-    def get_autocommit(self) -> bool:
-        """The driver's: off also where a transaction waits for its first statement."""
-        return self.block is None and bool(_mysql.connection.get_autocommit(self))
-
-    def _look_back(self, sql: bytes, dirty: str | None, reads: str) -> str | None:
-        """Refuse what asks for another holder's statement, and tell whether it leaves a trace.
-
-        To read what the holder's own set-up assigned is neither. To read another user variable is
-        taken for a trace: who reads it relies on the session.
-        """
-        if reads != USER_VARIABLE:
-            if self._first:
-                raise SessionStateError(reads)
-            return dirty
-        own = self.carried if self.recording is None else self.recording.said
-        former = variables_read(sql).difference(*[assignment.names for assignment in own])
-        if former and self._first and self.multiplexed:
-            raise SessionStateError(reads)
-        return USER_VARIABLE if former else dirty
+    # COMMIT, ROLLBACK and SET autocommit do not pass through query(): the driver sends them from C.
 
     def commit(self) -> None:
         if self.block is None:
@@ -1072,6 +802,16 @@ class Session(Connection):
         if commits:
             self._ended()
 
+    def get_autocommit(self) -> bool:
+        """The driver's: off also where a transaction waits for its first statement."""
+        return self.block is None and bool(_mysql.connection.get_autocommit(self))
+
+    def _is_at_own_autocommit(self) -> bool:
+        """Whether the server's autocommit is the baseline's."""
+        return bool(_mysql.connection.get_autocommit(self) == self._autocommit)
+
+    # What else changes the state
+
     def select_db(self, database: str) -> None:
         self._soil("USE", clearable=True)
         _mysql.connection.select_db(self, database)
@@ -1107,68 +847,19 @@ class Session(Connection):
 
     def _stain(self, reason: str, *, clearable: bool = False) -> None:
         self._stop_carrying()
-        self.dirty = self._traces.leave(reason)
-        self._is_clearable = self._is_clearable and clearable
+        self.dirty = self._traces.leave(reason, clearable=clearable)
 
-    def _become_clean(self) -> None:
-        self._traces, self.dirty, self._is_clearable = Traces(), None, True
-
-    def _ended(self) -> None:
-        self.begun = self._touched = False
+    # Errors
 
     def note_failure(self, error: BaseException) -> None:
         """Note what an error tells about this session. The first that breaks it counts."""
-        if self.broken is not None or not isinstance(error, MySQLdb.Error):
-            return
-        if self.block is not None:
-            self.block.note(error)
-        self.note_unread_row()
-        failure = failure_of(error, mariadb=self._is_mariadb)
-        if failure is None:
-            return
-        if error.args[0] == _READ_ONLY_TRANSACTION:
-            self._suspect = True
-        elif failure.is_unfit:
-            self._break(error, failure)
+        if self.broken is None and isinstance(error, MySQLdb.Error):
+            if self.block is not None:
+                self.block.note(error)
+            self.note_unread_row()
+        super().note_failure(error)
 
     def note_unread_row(self) -> None:
         """An error came where the last statement's row was due. Perhaps it released no lock."""
         if self._released:
             self._stain(NAMED_LOCK)
-
-    def _give_up(self, error: MySQLdb.Error) -> None:
-        """Note an error after which the session is of no use, whatever it tells."""
-        self.note_failure(error)
-        self.broken = self.broken or _reason(error)
-
-    def _break(self, error: BaseException, failure: Failure) -> None:
-        self.broken, self.failure, self._failed = _reason(error), failure, monotonic()
-
-    def shares_failure(self, other: "Session") -> bool:
-        """Whether another session would fail as this one did: an older one on the same server."""
-        return other.server == self.server and other.opened <= self._failed
-
-    def _note_failed_commit(self, error: MySQLdb.Error) -> None:
-        self.note_failure(error)
-        if self.failure is Failure.DEAD:
-            self.broken, self.failure = f"commit unknown: {self.broken}", Failure.COMMIT_UNKNOWN
-
-    def _clear_suspicion(self) -> None:
-        """Find out whether the session is read-only by its server's will. Costs one round trip.
-
-        What the application itself asked for ended with its transaction, or is seen as dirty, or
-        is part of its set-up.
-        """
-        self._suspect = False
-        if self.broken:
-            return
-        variable = b"tx_read_only" if self._is_mariadb else b"transaction_read_only"
-        if any("transaction_read_only" in assignment.names for assignment in self.carried):
-            return
-        if self.ask(b"SELECT @@" + variable) in ("1", "ON"):
-            self._break(MySQLdb.OperationalError(_READ_ONLY_TRANSACTION), Failure.READ_ONLY)
-
-
-def _reason(error: BaseException) -> str:
-    """The number of an error. Its text may quote a statement."""
-    return f"error {error.args[0]}" if error.args else type(error).__name__

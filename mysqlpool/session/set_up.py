@@ -10,13 +10,16 @@ dirty as it would coming from the application.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .driver_state import DriverState
 
-__all__ = ["NO_SET_UP", "Assignment", "Recording", "SetUp"]
+__all__ = ["NO_SET_UP", "Assignment", "Parameters", "Recording", "SetUp"]
+
+Parameters = Callable[[], Mapping[str, Any]]
+"""Returns those of a new session for a holder."""
 
 # With other values of these a server reads a text, or the literals in it, in another way.
 _READING = frozenset(
@@ -57,9 +60,7 @@ class Recording:
     ``parameters`` are those of a new session for this holder, by which the session is renewed.
     """
 
-    def __init__(
-        self, carried: Sequence[Assignment], parameters: Callable[[], Mapping[str, Any]]
-    ) -> None:
+    def __init__(self, carried: Sequence[Assignment], parameters: Parameters) -> None:
         self.carried = carried
         self.parameters = parameters
         self.said: list[Assignment] = []
@@ -78,6 +79,13 @@ class Recording:
         pending = self.pending
         return bool(pending) and pending[0].sql == sql
 
+    def knows(self, sql: bytes) -> bool:
+        """Whether this need not be sent. It counts as said then."""
+        if not self.repeats(sql):
+            return False
+        self.note(self.pending[0])
+        return True
+
     def needs_renewal(self, assignment: Assignment) -> bool:
         """Whether the session must be rid of what is pending before this is said.
 
@@ -95,6 +103,11 @@ class Recording:
         """Note what was said."""
         self.follows = self.repeats(assignment.sql)
         self.said.append(assignment)
+
+    def texts(self, baseline: Iterable[bytes]) -> list[bytes]:
+        """What was said by now, with Django's own statements in their place."""
+        said = [assignment.sql for assignment in self.said]
+        return [*said[: self.early], *baseline, *said[self.early :]]
 
     def renewed(self) -> None:
         """The session carries nothing any more but what was said again."""

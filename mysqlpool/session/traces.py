@@ -87,13 +87,17 @@ class Traces:
     why the session is dirty, or None.
     """
 
-    __slots__ = ("_baseline", "_lasting", "_locks", "_switched")
+    __slots__ = ("_baseline", "_lasting", "_locks", "_switched", "is_clearable")
+
+    is_clearable: bool
+    """Whether COM_CHANGE_USER undoes all that `leave` was told of."""
 
     def __init__(self) -> None:
         self._lasting: dict[str, None] = {}
         self._locks: Counter[bytes] = Counter()  # at most so often, as the lock may not be free
         self._switched: set[str] = set()
         self._baseline: dict[str, str] = {}
+        self.is_clearable = True
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -106,8 +110,9 @@ class Traces:
         """Whether a named lock may be held, for which others wait."""
         return bool(self._locks)
 
-    def leave(self, reason: str) -> str:
-        """Note what no statement takes back."""
+    def leave(self, reason: str, *, clearable: bool = False) -> str:
+        """Note what no statement takes back, and whether COM_CHANGE_USER does."""
+        self.is_clearable = self.is_clearable and clearable
         self._lasting.setdefault(reason)
         return self.reasons[0]
 

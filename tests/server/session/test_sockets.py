@@ -41,7 +41,7 @@ def test_a_session_that_the_server_closed_is_replaced(observer: Any) -> None:
     release_connections()
     observer.kill(number)
     (session,) = forks._sessions
-    assert session._poll.poll(HANG * 1000)
+    assert session._wire.watch.poll(HANG * 1000)
     assert session_id() != number
 
 

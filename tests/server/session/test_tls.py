@@ -116,7 +116,7 @@ def test_a_killed_session_is_readable_and_fails_its_check(
 ) -> None:
     with _open(tls_server, encrypted=False) as other:
         _run(other, f"KILL {session.thread_id()}")
-    assert session._poll.poll(HANG * 1000)
+    assert session._wire.watch.poll(HANG * 1000)
     assert session.readable()
     assert not session.check(HANG)
 
@@ -127,7 +127,7 @@ def test_a_late_answer_never_reaches_the_next_statement(
     """The answer to the check arrives after the check gave up: the session is readable, unfit."""
     with _stopped(tls_server):
         assert not session.check(0.1)
-    assert session._poll.poll(HANG * 1000)
+    assert session._wire.watch.poll(HANG * 1000)
     assert session.readable()
     assert session.restore() is not None
 
@@ -139,11 +139,11 @@ def test_a_tls_record_is_told_from_a_packet_and_from_an_end(
     encrypted = _cipher(session) != ""
     with _stopped(tls_server):
         assert not session.check(0.1)
-    assert session._poll.poll(HANG * 1000)
+    assert session._wire.watch.poll(HANG * 1000)
     assert session.has_tls_record() == encrypted
     with _open(tls_server, encrypted) as killed, _open(tls_server, encrypted=False) as other:
         _run(other, f"KILL {killed.thread_id()}")
-        assert killed._poll.poll(HANG * 1000)
+        assert killed._wire.watch.poll(HANG * 1000)
         assert not killed.has_tls_record()
 
 
