@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from django.db import InterfaceError
 from MySQLdb import Error
 
+from .block import Block
+
 __all__ = ["CountedCursor", "GuardedCursor", "Tenure", "guarded"]
 
 
@@ -36,7 +38,7 @@ class _Session(Protocol):
     def recording(self) -> object: ...
 
     @property
-    def block(self) -> object: ...
+    def block(self) -> Block | None: ...
 
     def knows(self, sql: bytes) -> bool: ...
 
@@ -78,16 +80,18 @@ class GuardedCursor:
 
     def execute(self, query: Any, args: Any = None) -> Any:
         session = self.connection
-        if session is not None:
-            if session.turn != self._turn:
-                self._refuse_revoked()
-            if self._is_known(session, query, args):
-                return self._say_nothing(query)
+        if session is not None and session.turn != self._turn:
+            self._refuse_revoked()
         try:
-            return super().execute(query, args)  # type: ignore[misc]
+            if session is not None and self._is_known(session, query, args):
+                return self._say_nothing(query)
+            result = super().execute(query, args)  # type: ignore[misc]
         except Error as error:
             self._tell(error)
             raise
+        if session is not None and (block := session.block) is not None:
+            block.unanswered = False
+        return result
 
     def _is_known(self, session: _Session, query: Any, args: Any) -> bool:
         """Whether nothing is to be sent now: the session has been told this, or keeps it."""
@@ -183,8 +187,13 @@ class GuardedCursor:
         if session is not None and session.turn != self._turn:
             # An unread result belongs to a session that was discarded.
             self.connection = None
-        else:
+            return
+        try:
             super().close()  # type: ignore[misc]
+        except Error as error:  # Of a result that nobody read. Django passes over it.
+            if session is not None and session.block is not None:
+                session.block.note(error)
+            raise
 
 
 class CountedCursor(GuardedCursor):
