@@ -9,8 +9,6 @@ from typing import Any, Protocol
 from django.db import InterfaceError
 from MySQLdb import Error
 
-from .block import Block
-
 __all__ = ["CountedCursor", "GuardedCursor", "Tenure", "guarded"]
 
 
@@ -28,6 +26,14 @@ class Tenure(Protocol):
     def cursor_lost(self, turn: int) -> None: ...
 
 
+class _Block(Protocol):
+    """A transaction of the session's that begins with its first statement, as far as needed."""
+
+    unanswered: bool
+
+    def note(self, error: BaseException) -> None: ...
+
+
 class _Session(Protocol):
     """The session, as far as its cursors know it."""
 
@@ -38,7 +44,7 @@ class _Session(Protocol):
     def recording(self) -> object: ...
 
     @property
-    def block(self) -> Block | None: ...
+    def block(self) -> _Block | None: ...
 
     def knows(self, sql: bytes) -> bool: ...
 
