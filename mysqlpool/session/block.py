@@ -5,7 +5,8 @@ and which savepoints need never go out: those in which nothing happened.
 
 The server's autocommit stays on meanwhile. So where the server ends the transaction by itself, what
 follows would be committed statement by statement, and not be a new transaction as with autocommit
-off. After an error that is not known to leave the transaction open the block is *in doubt*.
+off. After an error that is not known to leave the transaction open the block is *in doubt*, and so
+it is after a statement whose end nobody has told: its error may have been any.
 """
 
 from __future__ import annotations
@@ -56,13 +57,19 @@ HARMLESS = frozenset(
 class Block:
     """What was asked of the server in a transaction that may not have begun yet."""
 
-    __slots__ = ("begun", "in_doubt", "savepoints", "unsent")
+    __slots__ = ("begun", "in_doubt", "savepoints", "unanswered", "unsent")
 
     begun: bool
     """Whether ``START TRANSACTION`` has been answered, so that there is something to end."""
 
     in_doubt: bool
     """Whether the server may have ended the transaction by itself."""
+
+    unanswered: bool
+    """Whether a statement was sent, and nobody has told yet how it ended.
+
+    It stays so where a signal handler raised meanwhile, and where a cursor is not one of ours.
+    """
 
     savepoints: list[str]
     """Those that exist in the application's eyes, the outermost first."""
@@ -72,7 +79,13 @@ class Block:
 
     def __init__(self) -> None:
         self.savepoints, self.unsent = [], []
-        self.begun = self.in_doubt = False
+        self.begun = self.in_doubt = self.unanswered = False
+
+    def doubted(self) -> bool:
+        """Whether it is in doubt, also as nobody has told how the last statement ended."""
+        if self.unanswered:
+            self.in_doubt, self.unanswered = True, False
+        return self.in_doubt
 
     def ahead(self) -> list[bytes]:
         """What has to be sent before a statement of this transaction."""
@@ -88,7 +101,7 @@ class Block:
 
     def keeps(self, sql: str) -> bool:
         """Whether a statement about a savepoint can wait. It counts as executed then."""
-        match = None if self.in_doubt else _SAVEPOINT.fullmatch(sql)
+        match = None if self.doubted() else _SAVEPOINT.fullmatch(sql)
         if match is None:
             return False
         name, verb = match["name"].lower(), match["verb"]
@@ -152,8 +165,9 @@ class Block:
     def note(self, error: BaseException) -> None:
         """An error came. One without a number was raised before anything was sent."""
         number = error.args[0] if error.args else None
-        if isinstance(number, int) and number not in HARMLESS:
-            self.in_doubt = True
+        if isinstance(number, int):
+            self.unanswered = False
+            self.in_doubt = self.in_doubt or number not in HARMLESS
 
     def restart(self) -> None:
         """A COMMIT or a ROLLBACK ended the transaction. The next one begins in the same way."""

@@ -26,6 +26,14 @@ class Tenure(Protocol):
     def cursor_lost(self, turn: int) -> None: ...
 
 
+class _Block(Protocol):
+    """A transaction of the session's that begins with its first statement, as far as needed."""
+
+    unanswered: bool
+
+    def note(self, error: BaseException) -> None: ...
+
+
 class _Session(Protocol):
     """The session, as far as its cursors know it."""
 
@@ -36,7 +44,7 @@ class _Session(Protocol):
     def recording(self) -> object: ...
 
     @property
-    def block(self) -> object: ...
+    def block(self) -> _Block | None: ...
 
     def knows(self, sql: bytes) -> bool: ...
 
@@ -80,16 +88,18 @@ class GuardedCursor:
 
     def execute(self, query: Any, args: Any = None) -> Any:
         session = self.connection
-        if session is not None:
-            if session.turn != self._turn:
-                self._refuse_revoked()
-            if self._is_known(session, query, args):
-                return self._say_nothing(query)
+        if session is not None and session.turn != self._turn:
+            self._refuse_revoked()
         try:
-            return super().execute(query, args)  # type: ignore[misc]
+            if session is not None and self._is_known(session, query, args):
+                return self._say_nothing(query)
+            result = super().execute(query, args)  # type: ignore[misc]
         except Error as error:
             self._tell(error)
             raise
+        if session is not None and (block := session.block) is not None:
+            block.unanswered = False
+        return result
 
     def _is_known(self, session: _Session, query: Any, args: Any) -> bool:
         """Whether nothing is to be sent now: the session has been told this, or keeps it."""
@@ -188,9 +198,11 @@ class GuardedCursor:
             return
         try:
             super().close()  # type: ignore[misc]
-        except Error:
+        except Error as error:  # Of a result that nobody read. Django passes over it.
             if session is not None:  # The cursor has none any more.
                 session.note_unread_row()
+                if session.block is not None:
+                    session.block.note(error)
             raise
 
 

@@ -598,10 +598,10 @@ class Session(Link):
             self._stain(dirty, clearable=clearable)
         if transaction:
             self.begun = True
-        if block is not None and (ahead := block.ahead()):
-            self._send_after(block, ahead, sql)
-        else:
+        if block is None:
             self._send(sql, dirty)
+        else:
+            self._send_in(block, sql)
         if change is not None:
             self.dirty = self._traces.done(change)
             self._released = isinstance(change, Unlock)
@@ -677,9 +677,12 @@ class Session(Link):
         What asks how the last statement went goes out at once, as it has to follow that.
         """
         block = self.block
-        if block is None or (rows is None and not block.ahead()):
+        if block is None:
             return None
-        if block.in_doubt or not (rows or block.returns(sql)):
+        in_doubt = block.doubted()
+        if rows is None and not block.ahead():
+            return None
+        if in_doubt or not (rows or block.returns(sql)):
             self._leave_block()
             return None
         return block
@@ -693,30 +696,26 @@ class Session(Link):
         block = self.block
         if block is None:
             return
+        block.in_doubt = True  # Until it is left: whatever interrupts that, it will be tried again.
         self._send(b"SET autocommit=0")
         self.block = None
         for sql in block.unsent:
             self._send(sql.encode())
 
-    def _send_after(self, block: Block, ahead: Sequence[bytes], sql: bytes) -> None:
+    def _send_in(self, block: Block, sql: bytes) -> None:
         """Send a statement of a transaction, and ahead of it what it needs.
 
-        Until all of that is answered nobody knows what the server has done of it.
+        It is unanswered until its cursor, which reads the result, or an error tells otherwise.
         """
-        self.begun, block.in_doubt = True, True
-        try:
-            if self._fuses() and len(sql) < _LONG:
-                self._send_together(block, ahead, sql)
-            else:
-                for text in ahead:
-                    self._send(text)
-                    block.sent()
-                self._send(sql)
-        except MySQLdb.Error as error:
-            block.in_doubt = False
-            block.note(error)
-            raise
-        block.in_doubt = False
+        self.begun, block.unanswered = True, True
+        ahead = block.ahead()
+        if ahead and self._fuses() and len(sql) < _LONG:
+            self._send_together(block, ahead, sql)
+            return
+        for text in ahead:
+            self._send(text)
+            block.sent()
+        self._send(sql)
 
     def _fuses(self) -> bool:
         return self.begin_mode == "fused" and bool(self.client_flag & CLIENT.MULTI_STATEMENTS)
@@ -737,11 +736,13 @@ class Session(Link):
     def has_transaction(self) -> bool:
         """Whether COMMIT and ROLLBACK are sent; they are not where nothing has begun."""
         block = self.block
-        return block is None or block.begun or block.in_doubt
+        return block is None or block.begun or block.doubted()
 
     def _end_block(self, block: Block, end: Callable[[], None]) -> None:
         """End its transaction, if there is any, and begin the next one as late."""
         if self.has_transaction():
+            # Who is interrupted, or has an error, cannot tell whether it ended.
+            block.in_doubt = True
             end()
         self._ended()
         block.restart()
@@ -785,6 +786,7 @@ class Session(Link):
             if on:
                 self.commit()
                 self.block = None
+                self._switch_autocommit(on)  # It is off where something interrupted _leave_block().
         elif not on and self._may_begin_late():
             self.block = Block()
         else:
@@ -853,10 +855,11 @@ class Session(Link):
 
     def note_failure(self, error: BaseException) -> None:
         """Note what an error tells about this session. The first that breaks it counts."""
-        if self.broken is None and isinstance(error, MySQLdb.Error):
+        if isinstance(error, MySQLdb.Error):
             if self.block is not None:
                 self.block.note(error)
-            self.note_unread_row()
+            if self.broken is None:
+                self.note_unread_row()
         super().note_failure(error)
 
     def note_unread_row(self) -> None:

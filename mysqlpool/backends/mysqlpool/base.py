@@ -143,8 +143,7 @@ class DatabaseWrapper(LateTransactions):
         connecting, or receivers of ``connection_created``.  Else the lease is enough.
         """
         if self._waits:
-            with self._outside_of_transaction():
-                self._connect_or_lease()
+            self._lease_outside_of_transaction()
             self._begin_waiting()
         else:
             self._connect_or_lease()
@@ -409,6 +408,8 @@ class DatabaseWrapper(LateTransactions):
                 if self._is_closed_in_block():  # On Django's engine the first statement says so.
                     self.validate_no_broken_transaction()
                 self._connect_as_engine()
+            elif self._waits and not opening:  # A signal handler raised as the lease was taken.
+                self._begin_waiting()
             return super()._cursor(name)  # type: ignore[misc]
         finally:
             self.tenure.opening = opening
@@ -435,6 +436,7 @@ class DatabaseWrapper(LateTransactions):
         """Whether a release has something to end here, though there is no connection."""
         return self.tenure.standing is RESTING or self._waits
 
+    @async_unsafe
     def get_autocommit(self) -> bool:
         """Django's; a wrapper that rests, or whose transaction waits, knows without a lease."""
         if self.tenure.standing is RESTING or self._waits or self._is_closed_in_block():
@@ -621,8 +623,21 @@ def _djangos() -> tuple[Any, ...]:
 # As they are now: who patches one of them later wants to be heard, and speaks for one holder.
 _DJANGOS = _djangos()
 _EXECUTE = CursorWrapper.execute
+# On Django's engine each of these has a connection in a block.
 _BEGINNING = Methods(
-    DatabaseWrapper, ["set_autocommit", "_set_autocommit"], behind=mysql.DatabaseWrapper
+    DatabaseWrapper,
+    [
+        "set_autocommit",
+        "_set_autocommit",
+        "commit",
+        "_commit",
+        "rollback",
+        "_rollback",
+        "_savepoint",
+        "_savepoint_rollback",
+        "_savepoint_commit",
+    ],
+    behind=mysql.DatabaseWrapper,
 )
 _CONNECTING = Methods(
     DatabaseWrapper,

@@ -27,7 +27,8 @@ from .tenure import RESTING, Tenure
 
 __all__ = ["LateTransactions"]
 
-# What Django's connect() sets back, as a new connection is outside of a transaction.
+# What Django's connect() sets back, as a new connection is outside of a transaction, and what the
+# transaction of a receiver changes.
 _TRANSACTION = (
     "autocommit",
     "in_atomic_block",
@@ -35,6 +36,8 @@ _TRANSACTION = (
     "atomic_blocks",
     "needs_rollback",
     "run_on_commit",
+    "run_commit_hooks_on_set_autocommit_on",
+    "commit_on_exit",
     "_waits",
 )
 
@@ -50,6 +53,7 @@ class LateTransactions(mysql.DatabaseWrapper):
     _are_statements_heard: Callable[[], bool]
     _knows_settings: Callable[[], bool]
     _note_settings: Callable[[], None]
+    _connect_or_lease: Callable[[], None]
     _nothing_stays_leased: Callable[[], AbstractContextManager[None]]
     _pool: Callable[[], AliasPool]
 
@@ -72,13 +76,9 @@ class LateTransactions(mysql.DatabaseWrapper):
                 return False
             if not self._knows_settings():
                 self._note_settings()
-        self._refuse_in_event_loop()
         return bool(self._pool().settings.begin != "autocommit")
 
     @async_unsafe
-    def _refuse_in_event_loop(self) -> None:
-        """Raise ``SynchronousOnlyOperation`` there, as Django's would when it connects."""
-
     def _is_for_waiting(self, autocommit: bool) -> bool:
         """Whether autocommit was switched without a lease: a transaction waits, or has waited."""
         if self._waits:
@@ -89,8 +89,7 @@ class LateTransactions(mysql.DatabaseWrapper):
         if autocommit or not self._may_wait():
             return False
         with debug_transaction(self, "BEGIN"):
-            self._waits = True
-        self.autocommit = self.closed_in_transaction = False
+            self._waits, self.autocommit, self.closed_in_transaction = True, False, False
         return True
 
     def _end_waiting(self) -> None:
@@ -111,16 +110,20 @@ class LateTransactions(mysql.DatabaseWrapper):
         if self.in_atomic_block:
             self.closed_in_transaction = self.needs_rollback = True
 
-    @contextmanager
-    def _outside_of_transaction(self) -> Iterator[None]:
-        """In this block a session is leased, as ever, by a wrapper that has begun nothing."""
+    def _lease_outside_of_transaction(self) -> None:
+        """Lease a session as ever, as a wrapper that has begun nothing.
+
+        Receivers may begin, end and hook into transactions of their own then.
+        """
+        state = self.__dict__
         saved = {name: getattr(self, name) for name in _TRANSACTION}
-        self._waits = self.in_atomic_block = False
-        self.autocommit = True
         try:
-            yield
+            self._waits = self.in_atomic_block = self.needs_rollback = False
+            self.autocommit = True
+            self.savepoint_ids, self.atomic_blocks, self.run_on_commit = [], [], []
+            self._connect_or_lease()
         finally:
-            vars(self).update(saved)
+            state.update(saved)  # At once: a signal handler may raise in any call.
 
     def _begin_waiting(self) -> None:
         """There is a lease: begin on it what waits. Where that fails it goes on waiting."""
