@@ -442,7 +442,7 @@ class DatabaseWrapper(LateTransactions):
         if self.tenure.standing is RESTING or self._waits or self._is_closed_in_block():
             return bool(self.autocommit)
         if self._may_wait():  # Perhaps to begin a transaction. A new connection is outside of one.
-            self.autocommit = True
+            self._be_as_connected()
             return True
         if self.connection is None:
             self._connect_as_engine()

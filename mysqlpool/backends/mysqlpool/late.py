@@ -88,9 +88,16 @@ class LateTransactions(mysql.DatabaseWrapper):
             return True
         if autocommit or not self._may_wait():
             return False
+        self._be_as_connected()
         with debug_transaction(self, "BEGIN"):
-            self._waits, self.autocommit, self.closed_in_transaction = True, False, False
+            self._waits, self.autocommit = True, False
         return True
+
+    def _be_as_connected(self) -> None:
+        """Be as Django's connect() leaves a wrapper, also one that was closed in a block."""
+        if self.tenure.standing is not RESTING:
+            self.autocommit = True
+            self.needs_rollback = self.closed_in_transaction = False
 
     def _end_waiting(self) -> None:
         self._waits, self._waiting_savepoints = False, ()

@@ -273,6 +273,11 @@ DANGERS: Mapping[str, Program] = MappingProxyType(
             Sql(insert(3)),
         ),
         "closed inside first": (Block((Call("close"),), caught=True), Sql(insert(3))),
+        "closed inside, then a savepoint": (Block((Call("close"),)), Call("savepoint")),
+        "closed inside, then by hand": (
+            *(Block((Call("close"),)), Call("set_autocommit", False), Sql(insert(1))),
+            *(Call("commit"), Call("set_autocommit", True)),
+        ),
         "closed in a nested block": (
             Block((Sql(insert(1)), Block((Sql(insert(2)), Call("close")), caught=True))),
             Sql(insert(3)),
