@@ -85,6 +85,8 @@ class LateTransactions(mysql.DatabaseWrapper):
             self.validate_no_atomic_block()
             if autocommit:
                 self._end_waiting()
+            else:
+                self._log("BEGIN")
             return True
         if autocommit or not self._may_wait():
             return False
@@ -108,8 +110,13 @@ class LateTransactions(mysql.DatabaseWrapper):
 
     def _end_nothing(self, verb: str) -> None:
         """A transaction ends that never began. The next one waits, too."""
+        self._waiting_savepoints = ()
+        self._log(verb)
+
+    def _log(self, verb: str) -> None:
+        """Have the log of queries tell what is not sent."""
         with debug_transaction(self, verb):
-            self._waiting_savepoints = ()
+            pass
 
     def _close_waiting(self) -> None:
         """Close, while a transaction waits: as Django's does with a connection in one."""

@@ -163,7 +163,8 @@ def _two_within(alias: str) -> None:
 
 
 def _bulk_create(alias: str) -> None:
-    _rows(alias).bulk_create([Row(text="new", number=next(_numbers)) for _ in range(3)])
+    with _atomic(alias):  # Django 6.1 makes none around a single statement.
+        _rows(alias).bulk_create([Row(text="new", number=next(_numbers)) for _ in range(3)])
 
 
 def _by_hand(alias: str) -> None:

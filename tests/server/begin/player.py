@@ -206,7 +206,7 @@ class Player:
     def _(self, step: Call, seen: list[Any]) -> None:
         match step.name:
             case "savepoint":
-                if sid := transaction.savepoint(using=self.alias):  # None where there is none.
+                if sid := connections[self.alias].savepoint():  # None where there is none.
                     self.savepoints.append(sid)
             case "savepoint_commit" | "savepoint_rollback":
                 if self.savepoints:
