@@ -11,6 +11,7 @@ from django.db import connections
 from sqlalchemy.pool import Pool
 
 from mysqlpool.conf.settings import PoolSettings
+from mysqlpool.errors import Holder
 from mysqlpool.pool import FairQueuePool, Lease
 from mysqlpool.session.renewal import Renewals
 from mysqlpool.session.session import Session
@@ -58,6 +59,15 @@ class FairAliasPool(AliasPool):
 
     def close(self) -> None:
         self.pool.dispose()
+
+    def holders(self) -> tuple[Holder, ...]:
+        return self.pool.holders()
+
+    def figures(self) -> dict[str, Any]:
+        return self.pool.figures()
+
+    def count(self, name: str, kind: str = "events") -> None:
+        self.pool.slots.count(name, kind)
 
     def _further_arguments(self) -> dict[str, Any]:
         further: dict[str, Any] = {"check": self.is_fit, "renew": self.renew}

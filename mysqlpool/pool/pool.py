@@ -21,12 +21,14 @@ from typing import Any
 
 from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection
 
+from mysqlpool.errors import Holder
+
 from . import clock
 from .acquire import Acquisition, Terms
 from .ending import Ending
 from .lease import Lease
 from .record import Record
-from .report import IsIdle
+from .report import IsIdle, describe_holders
 from .slots import Limits, Slots
 from .threads import KnownThread, Threads
 from .upkeep import Upkeep
@@ -273,15 +275,16 @@ class FairQueuePool(Pool):
     def _open(self, make: Callable[[Record], Any], record: Record) -> Any:
         """Open a session. SQLAlchemy calls it for a record; all of this pool's begin here."""
         record.renew(self.slots.generation, math.inf, self.wanted())
+        begun = clock.monotonic()
         try:
             session = make(record)
         except BaseException as error:
             refused = self._terms.waits_for(error)
-            self.slots.connected(clock.monotonic(), error, refused=refused)
+            self.slots.not_connected(clock.monotonic(), refused=refused)
             raise
         now = clock.monotonic()
         record.expires = now + self._lifetime * random.uniform(1 - JITTER, 1)
-        self.slots.connected(now, None)
+        self.slots.connected(now, now - begun)
         self._ending.opened(record, now)
         return session
 
@@ -354,6 +357,11 @@ class FairQueuePool(Pool):
             f"Current Overflow: {self.overflow()} Current Checked out "
             f"connections: {self.checkedout()}"
         )
+
+    def holders(self) -> tuple[Holder, ...]:
+        """Who has a lease now, the longest first; found out only as somebody asks."""
+        held, waiting, _, _ = self.slots.situation(clock.monotonic())
+        return describe_holders(held, waiting, self._terms.is_idle)
 
     def figures(self) -> dict[str, Any]:
         """The fields of `mysqlpool.stats.PoolStats`, of one moment."""

@@ -45,7 +45,7 @@ HOUSE: Mapping[str, Wing] = {
     "contrib": Wing(
         ("backends",), ("django", "MySQLdb", "opentelemetry", "dj_database_url", "environ")
     ),
-    "stats": Wing(("aliases.registry",)),
+    "stats": Wing(("aliases.registry", "pool.times", "errors")),
     "backends": Wing(("aliases", "pool", "session", "conf"), ("django", "MySQLdb")),
     "aliases": Wing(
         ("release", "pool", "session", "events.log", "conf", "errors"),
