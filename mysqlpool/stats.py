@@ -33,7 +33,8 @@ class PoolStats:
     leases that were taken back because their thread had ended or their handle was lost. ``renewed``
     counts sessions that were made as new for their next holder instead of being closed and opened
     anew, which ``connects`` would count. ``rollbacks`` counts the leases whose end found a
-    transaction open, and rolled it back.
+    transaction open, and rolled it back. ``unscoped`` counts the requests of threads for which
+    nobody releases: not the main one, and neither in a request nor in a scope of mysqlpool's.
 
     ``wait`` is how long requests stood in the queue, if they got a lease or ran into their timeout;
     no time for those that had a slot at once. ``connect`` is how long it took to open a session.
@@ -61,6 +62,7 @@ class PoolStats:
     reaped: int = 0
     pinned: Mapping[str, int] = field(default_factory=_nothing)
     rollbacks: int = 0
+    unscoped: int = 0
     wait: Histogram = field(default_factory=Times(WAIT_BOUNDS).histogram)
     connect: Histogram = field(default_factory=Histogram)
     lease: Histogram = field(default_factory=Histogram)

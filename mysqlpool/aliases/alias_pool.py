@@ -31,6 +31,7 @@ from . import forks
 from .access import Access, Identity, resolved
 from .hosts import Hosts, at, connect_to_one, servers_of
 from .opening import CONNECT_TIMEOUT, note_closed, open_session
+from .unscoped import Unscoped
 
 __all__ = ["AliasPool"]
 
@@ -62,6 +63,7 @@ class AliasPool(ABC):
         self._known: list[tuple[object, Identity]] = []
         self._server_info: str | None = None
         self._begin_mode = settings.begin
+        self._unscoped = Unscoped(alias, settings.unscoped)
         self._silent: dict[object, float] = {}  # servers that gave no answer, until when last
         # An ended session is restored by its tenure, so SQLAlchemy has nothing to reset.
         own = {"logging_name": alias, **settings.arguments, "reset_on_return": None}

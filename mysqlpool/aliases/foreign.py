@@ -28,6 +28,7 @@ from mysqlpool.pool.locks import under
 from mysqlpool.pool.report import Held, describe_holders
 from mysqlpool.pool.tally import Tally
 from mysqlpool.pool.threads import KnownThread, Threads, Where, own_frame
+from mysqlpool.scopes import is_scoped
 from mysqlpool.session.session import Session
 
 from .access import Access
@@ -90,6 +91,9 @@ class ForeignAliasPool(AliasPool):
         return not self.closed and super().serves(key)
 
     def lease(self, access: Access, prefer: Session | None = None) -> Lease | None:
+        if not is_scoped():
+            self.count("unscoped")
+            self._unscoped.report()
         asking = self._asking
         before, asking.access = getattr(asking, "access", None), access
         lease = Lease(self)

@@ -64,11 +64,17 @@ class Acquisition(Request):
     __slots__ = ("refusal", "terms", "waiting")
 
     def __init__(
-        self, terms: Terms, lease: Lease, prefer: Any = None, identity: Any = None
+        self,
+        terms: Terms,
+        lease: Lease,
+        prefer: Any = None,
+        identity: Any = None,
+        scoped: bool = True,
     ) -> None:
         self.terms = terms
         self.lease = lease
         self.prefer = prefer
+        self.scoped = scoped
         self.thread = thread = terms.threads.present()
         self.identity = thread.identity if identity is None else identity
         where = thread.where

@@ -111,6 +111,7 @@ class Request:
         "lease",
         "measured",
         "prefer",
+        "scoped",
         "since",
         "thread",
         "waited",
@@ -123,6 +124,7 @@ class Request:
     since: float  # when it was made, in monotonic seconds
     prefer: Any  # the session to be had, if it is idle and nobody waits
     identity: Any  # the session's must be equal to it
+    scoped: bool  # whether somebody is known to end the lease
     gate: threading.Lock  # while it waits
     measured: bool  # how long it waited is counted: once, so that no count ever shrinks
     waited: bool  # it is counted among those that had to wait

@@ -192,22 +192,27 @@ class FairQueuePool(Pool):
 
     # Leasing
 
-    def lease(self, prefer: Any = None, identity: Any = None) -> Lease:
+    def lease(self, prefer: Any = None, identity: Any = None, scoped: bool = True) -> Lease:
         """Lease a session for this thread, without SQLAlchemy's proxy around it.
 
         It is ``prefer`` if that one is idle and nobody waits: a session that a thread had before.
         It was opened by a request with an equal ``identity``. Where there is none of that identity,
         one is opened; if the limit does not allow that, an idle one of another is renewed or closed
         for it. What an identity means is for the creator to say, which finds it in `wanted`.
+        A request that is not ``scoped``, as nobody is known to end its lease, is counted as such.
 
         Raises `PoolTimeout`, `TooManyWaiters`, or what the creator, the check or a listener raised.
         Where somebody listens to ``checkout``, or ``pre_ping`` is on, the lease goes by way of
         SQLAlchemy's `connect`: such a listener is given its proxy, and may make it try again.
         """
         if self._pre_ping or self.dispatch.checkout:
+            if not scoped:
+                self.slots.count("unscoped")
             return self._lease_by_proxy(identity)
         lease = Lease(self._ending)
-        lease.session = Acquisition(self._terms, lease, prefer, identity).run().dbapi_connection
+        lease.session = (
+            Acquisition(self._terms, lease, prefer, identity, scoped).run().dbapi_connection
+        )
         try:
             lease.echo = self._levels[DEBUG]
         except KeyError:

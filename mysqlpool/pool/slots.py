@@ -177,6 +177,8 @@ class Slots:
                 raise self.reentered()
             self.busy = True
             try:
+                if not request.scoped:
+                    self.tally.events["unscoped"] += 1
                 if not self.waiters:
                     record = self.next_idle(request) if self.idle else None
                     if record is None:

@@ -19,6 +19,7 @@ COUNTERS = (
     "renewed",
     "reaped",
     "rollbacks",
+    "unscoped",
 )
 
 

@@ -354,5 +354,6 @@ def test_the_figures_count(driver: FakeDriver) -> None:
         "reaped": 0,
         "pinned": {},
         "rollbacks": 0,
+        "unscoped": 0,
     }
     held.give_back()
