@@ -10,7 +10,7 @@ from .contrib.database_url import register_url_scheme
 from .executor import PooledThreadPoolExecutor
 from .release import release_connections, released
 from .scopes import auto_close_db
-from .stats import PoolStats, stats
+from .stats import PoolStats, holders, stats
 
 __version__ = "0.1.0"
 
@@ -19,6 +19,7 @@ __all__ = [
     "PooledThreadPoolExecutor",
     "auto_close_db",
     "close_pool",
+    "holders",
     "register_url_scheme",
     "release_connections",
     "released",

@@ -14,6 +14,7 @@ __all__ = [
     "PoolTimeout",
     "SessionStateError",
     "TooManyWaiters",
+    "UnscopedLease",
 ]
 
 HOLDERS_SHOWN = 10
@@ -126,6 +127,24 @@ class TooManyWaiters(PoolExhausted):
 
     def _summary(self) -> str:
         return f"pool {self.alias!r} has {self.waiting} waiters already, which is max_waiting"
+
+
+class UnscopedLease(ProgrammingError):
+    """A thread asked for a lease that nobody would release. Raised with ``"unscoped": "raise"``.
+
+    ``alias`` names the pool, ``thread_name`` the thread, and ``leased_at`` the file, the line and
+    the function.
+    """
+
+    def __init__(self, alias: str, thread_name: str, leased_at: str) -> None:
+        self.alias = alias
+        self.thread_name = thread_name
+        self.leased_at = leased_at
+        super().__init__(
+            f"thread {thread_name!r} leases from pool {alias!r} outside of any request and any "
+            f"scope, at {leased_at}: decorate what it runs with auto_close_db, or let "
+            "PooledThreadPoolExecutor run it"
+        )
 
 
 class SessionStateError(ProgrammingError):

@@ -13,11 +13,12 @@ from types import TracebackType
 from typing import Any, TypeVar, cast, overload
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.core.signals import request_finished, request_started
 from django.db import connections
 
 from .release import Using, aliases_from, release_connections
 
-__all__ = ["Scope", "auto_close_db"]
+__all__ = ["Scope", "auto_close_db", "is_scoped"]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -50,11 +51,22 @@ def auto_close_db(
     return scope if function is None else scope(function)
 
 
+# Django's autoreloader runs the command there, and keeps the main thread for itself.
+_MAIN_OF_AUTORELOADER = "django-main-thread"
+
+
 class _ThreadScopes(threading.local):
-    """The scopes open in this thread, outermost first."""
+    """The scopes open in this thread, outermost first; and what else ends its leases.
+
+    A request's are ended by `ReleaseConnectionsMiddleware`, or by Django as the request finishes.
+    The main thread's end with a command or a script, and are nobody else's business.
+    """
 
     def __init__(self) -> None:
         self.open: list[Scope] = []
+        self.in_request = False
+        thread = threading.current_thread()
+        self.is_main = thread is threading.main_thread() or thread.name == _MAIN_OF_AUTORELOADER
 
 
 _thread = _ThreadScopes()
@@ -73,9 +85,36 @@ def _task_scopes() -> list[Scope]:
     return entry[1]
 
 
+def is_scoped() -> bool:
+    """Whether somebody is going to end a lease that this thread takes now.
+
+    It is asked at each lease. An asynchronous scope counts in each thread that runs in its context,
+    though it releases only in that of ``sync_to_async``.
+    """
+    here = _thread
+    if here.open or here.in_request or here.is_main:
+        return True
+    entry = _task.get()
+    return entry is not None and bool(entry[1])
+
+
+def _begin_request(**kwargs: Any) -> None:
+    """Django tells in the thread in which the request's ORM calls run, under ASGI, too."""
+    _thread.in_request = True
+
+
+def _end_request(**kwargs: Any) -> None:
+    _thread.in_request = False
+
+
+request_started.connect(_begin_request)
+request_finished.connect(_end_request)
+
+
 def _forget_scopes() -> None:
     """In a forked child: the scopes around the fork end in the parent, never here."""
     _thread.open.clear()
+    _thread.in_request, _thread.is_main = False, True
     _task.set(None)
 
 

@@ -120,6 +120,7 @@ RESULTS = {
     ),
     "close_pool": Result(),
     "stats": Result(prints="default 0 of 5 in use"),
+    "holders": Result(),
     "Receivers, and engines made of this one": Result(("audited",)),
     "Tokens": Result(),
     "Instrumentation": Result(("traced",)),

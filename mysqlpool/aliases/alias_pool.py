@@ -22,6 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 from mysqlpool.conf.servers import Server
 from mysqlpool.conf.settings import PoolSettings
+from mysqlpool.errors import Holder
 from mysqlpool.pool import Lease, clock
 from mysqlpool.pool.locks import under
 from mysqlpool.session.failures import Failure
@@ -32,6 +33,7 @@ from . import forks
 from .access import Access, Identity, resolved
 from .hosts import Hosts, at, connect_to_one, servers_of
 from .opening import CONNECT_TIMEOUT, close_session, note_closed, open_session
+from .unscoped import Unscoped
 
 __all__ = ["AliasPool"]
 
@@ -63,6 +65,7 @@ class AliasPool(ABC):
         self._known: list[tuple[object, Identity]] = []
         self._server_info: str | None = None
         self._begin_mode = settings.begin
+        self._unscoped = Unscoped(alias, settings.unscoped)
         self._silent: dict[object, float] = {}  # servers that gave no answer, until when last
         # An ended session is restored by its tenure, so SQLAlchemy has nothing to reset.
         own = {"logging_name": alias, **settings.arguments, "reset_on_return": None}
@@ -118,6 +121,18 @@ class AliasPool(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close the idle sessions now, and the leased ones when they come back."""
+
+    @abstractmethod
+    def holders(self) -> tuple[Holder, ...]:
+        """Who has a lease now, the longest first."""
+
+    @abstractmethod
+    def figures(self) -> dict[str, Any]:
+        """The fields of `mysqlpool.stats.PoolStats`, of one moment."""
+
+    @abstractmethod
+    def count(self, name: str, kind: str = "events") -> None:
+        """Count what the pool class cannot know of: see `mysqlpool.pool.tally`."""
 
     def _further_arguments(self) -> dict[str, Any]:
         """What the pool class is given besides what the settings say."""
@@ -255,7 +270,10 @@ class AliasPool(ABC):
 
     def _session_closed(self, session: Session, record: ConnectionPoolEntry) -> None:
         note_closed(self.alias, session)
-        if session.failure is not None and session.failure.is_of_the_server:
+        if session.failure is None:
+            return
+        self.count(session.failure.name.lower(), "failures")
+        if session.failure.is_of_the_server:
             if session.failure is Failure.READ_ONLY:
                 self.hosts.turned_read_only(session.server)
             elif session.failure is Failure.NOT_READY:

@@ -11,7 +11,9 @@ from django.db import connections
 from sqlalchemy.pool import Pool
 
 from mysqlpool.conf.settings import PoolSettings
+from mysqlpool.errors import Holder, UnscopedLease
 from mysqlpool.pool import FairQueuePool, Lease
+from mysqlpool.scopes import is_scoped
 from mysqlpool.session.renewal import Renewals
 from mysqlpool.session.session import Session
 
@@ -44,20 +46,39 @@ class FairAliasPool(AliasPool):
         return pool
 
     def lease(self, access: Access, prefer: Session | None = None) -> Lease:
+        scoped = is_scoped()
+        if not scoped and self.settings.unscoped is not None:
+            self._report_unscoped()
         asking = self._asking
         before, asking.access = getattr(asking, "access", None), access
         try:
-            return self.pool.lease(prefer, access.identity)
+            return self.pool.lease(prefer, access.identity, scoped)
         finally:
             # It would keep the wrapper, and with it a lost lease. A signal handler or a finalizer
             # may ask in the midst of another request.
             asking.access = before
+
+    def _report_unscoped(self) -> None:
+        try:
+            self._unscoped.report()
+        except UnscopedLease:  # It does not come to the pool, which would count it.
+            self.count("unscoped")
+            raise
 
     def retire(self, is_gone: Callable[[Session], bool]) -> None:
         self.pool.retire(is_gone)
 
     def close(self) -> None:
         self.pool.dispose()
+
+    def holders(self) -> tuple[Holder, ...]:
+        return self.pool.holders()
+
+    def figures(self) -> dict[str, Any]:
+        return self.pool.figures()
+
+    def count(self, name: str, kind: str = "events") -> None:
+        self.pool.slots.count(name, kind)
 
     def _further_arguments(self) -> dict[str, Any]:
         further: dict[str, Any] = {"check": self.is_fit, "renew": self.renew}

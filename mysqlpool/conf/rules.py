@@ -175,6 +175,9 @@ RULES: Mapping[str, Rule] = {
     "wait_for_server": _BOOL,
     # the leases' and the sessions'
     "lease": Rule('"task" or "transaction"', _one_of("task", "transaction")),
+    "unscoped": Rule(
+        '"warn", "raise" or None', lambda value: value is None or _one_of("warn", "raise")(value)
+    ),
     "begin": Rule(
         '"fused", "separate" or "autocommit"', _one_of("fused", "separate", "autocommit")
     ),
@@ -198,6 +201,7 @@ RULES: Mapping[str, Rule] = {
 SESSION_DEFAULTS: Mapping[str, Any] = {
     # "task" where a lease of each statement would open a session: `mysqlpool.conf.settings` says.
     "lease": "transaction",
+    "unscoped": None,
     "begin": "fused",
     "reset": "dirty",
     "connect_args": None,

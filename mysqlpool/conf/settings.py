@@ -80,6 +80,7 @@ class PoolSettings:
     arguments: Mapping[str, Any]
     pooled: bool
     lease: str
+    unscoped: str | None
     begin: str
     reset: str
     connect_args: Callable[[dict[str, Any]], Mapping[str, Any]] | None

@@ -64,11 +64,17 @@ class Acquisition(Request):
     __slots__ = ("refusal", "terms", "waiting")
 
     def __init__(
-        self, terms: Terms, lease: Lease, prefer: Any = None, identity: Any = None
+        self,
+        terms: Terms,
+        lease: Lease,
+        prefer: Any = None,
+        identity: Any = None,
+        scoped: bool = True,
     ) -> None:
         self.terms = terms
         self.lease = lease
         self.prefer = prefer
+        self.scoped = scoped
         self.thread = thread = terms.threads.present()
         self.identity = thread.identity if identity is None else identity
         where = thread.where
@@ -78,7 +84,7 @@ class Acquisition(Request):
             del frame  # If it were this function's own, it would keep itself and the lease alive.
         self.where = where
         self.since = clock.monotonic()
-        self.waiting = self.waited = False
+        self.waiting = self.waited = self.measured = False
 
     def run(self) -> Record:
         """Take a slot; then wait, close and connect until its session is fit. Each may raise."""
@@ -105,6 +111,7 @@ class Acquisition(Request):
                 else:
                     refusal = self._connect(record)
                     if refusal is None:
+                        slots.served(self, record)
                         return record
                     slots.back_off(self, record, refusal, clock.monotonic())
                     record = refusal = None
@@ -193,7 +200,7 @@ class Acquisition(Request):
 
     def _time_out(self, now: float) -> None:
         if self.terms.slots.withdraw(self):
-            self.terms.slots.count("timeouts")
+            self.terms.slots.timed_out(self, now)
             error = self._exhausted(PoolTimeout, now - self.since)
             raise error from error.refusal
 
@@ -233,7 +240,7 @@ class Acquisition(Request):
         record = lease.record
         if record is None:
             return
-        slots.count("unserved")
+        slots.unserved(record, lease.serial)
         if self.waiting:  # It was served just then, and has not touched the session.
             self.terms.ending.put(record, lease.serial)
         else:

@@ -118,7 +118,7 @@ class Ending:
         try:
             if (now := clock.monotonic()) >= self._upkeep.due:
                 self._upkeep.ends(record, serial, now)
-            closing = self._slots.claim(record, serial, reason)
+            closing = self._slots.claim(record, serial, reason, now)
             if closing is None:
                 return
             try:
@@ -147,6 +147,10 @@ class Ending:
             holder = self._threads.present() if is_own else None
             self._slots.unshare(lease.record, lease.serial, holder)
 
+    def note_rollback(self, lease: Lease) -> None:
+        """A transaction was open as a lease was about to end, and was rolled back."""
+        self._slots.count("rollbacks")
+
     def alarm(self) -> None:
         """A handle is gone whose lease had not ended."""
         self._slots.alarm()
@@ -157,7 +161,7 @@ class Ending:
         It may be closed already in part, by what was interrupted: then somebody is made to look.
         """
         self._slots.alarm()
-        closing = self._slots.claim(record, serial, "interrupted")
+        closing = self._slots.claim(record, serial, "interrupted", clock.monotonic())
         if closing is not None:
             self.carry_out(closing)
 
@@ -172,7 +176,7 @@ class Ending:
             for record, serial, reason in found.returned:
                 if reason is None:
                     self.put(record, serial)
-                elif (closing := self._slots.claim(record, serial, reason)) is not None:
+                elif (closing := self._slots.claim(record, serial, reason, now)) is not None:
                     found.closings.append(closing)
             for closing in found.closings:
                 self._carry_out_logged(closing)

@@ -27,6 +27,8 @@ class Grantor(Protocol):
 
     def unshare(self, lease: Lease, is_own: bool) -> None: ...
 
+    def note_rollback(self, lease: Lease) -> None: ...
+
     def alarm(self) -> None: ...
 
 
@@ -66,6 +68,10 @@ class Lease:
         """End that. From now on the lease is this thread's, if ``is_own``, or else its holder's."""
         self.grantor.unshare(self, is_own)
 
+    def note_rollback(self) -> None:
+        """Count that a transaction was open as the lease was about to end, and was rolled back."""
+        self.grantor.note_rollback(self)
+
     def give_back(self, *, to_renew: bool = False) -> None:
         """Put the session back. The caller has reset it: nothing is sent.
 
@@ -99,7 +105,18 @@ class Request:
     is over, and whether there is something to tidy up.
     """
 
-    __slots__ = ("gate", "identity", "lease", "prefer", "since", "thread", "waited", "where")
+    __slots__ = (
+        "gate",
+        "identity",
+        "lease",
+        "measured",
+        "prefer",
+        "scoped",
+        "since",
+        "thread",
+        "waited",
+        "where",
+    )
 
     lease: Lease  # whoever serves the request sets its record, under the pool's lock
     thread: KnownThread
@@ -107,7 +124,9 @@ class Request:
     since: float  # when it was made, in monotonic seconds
     prefer: Any  # the session to be had, if it is idle and nobody waits
     identity: Any  # the session's must be equal to it
+    scoped: bool  # whether somebody is known to end the lease
     gate: threading.Lock  # while it waits
+    measured: bool  # how long it waited is counted: once, so that no count ever shrinks
     waited: bool  # it is counted among those that had to wait
 
     def prepare(self) -> None:

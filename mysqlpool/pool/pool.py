@@ -21,12 +21,14 @@ from typing import Any
 
 from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection
 
+from mysqlpool.errors import Holder
+
 from . import clock
 from .acquire import Acquisition, Terms
 from .ending import Ending
 from .lease import Lease
 from .record import Record
-from .report import IsIdle
+from .report import IsIdle, describe_holders
 from .slots import Limits, Slots
 from .threads import KnownThread, Threads
 from .upkeep import Upkeep
@@ -190,22 +192,27 @@ class FairQueuePool(Pool):
 
     # Leasing
 
-    def lease(self, prefer: Any = None, identity: Any = None) -> Lease:
+    def lease(self, prefer: Any = None, identity: Any = None, scoped: bool = True) -> Lease:
         """Lease a session for this thread, without SQLAlchemy's proxy around it.
 
         It is ``prefer`` if that one is idle and nobody waits: a session that a thread had before.
         It was opened by a request with an equal ``identity``. Where there is none of that identity,
         one is opened; if the limit does not allow that, an idle one of another is renewed or closed
         for it. What an identity means is for the creator to say, which finds it in `wanted`.
+        A request that is not ``scoped``, as nobody is known to end its lease, is counted as such.
 
         Raises `PoolTimeout`, `TooManyWaiters`, or what the creator, the check or a listener raised.
         Where somebody listens to ``checkout``, or ``pre_ping`` is on, the lease goes by way of
         SQLAlchemy's `connect`: such a listener is given its proxy, and may make it try again.
         """
         if self._pre_ping or self.dispatch.checkout:
+            if not scoped:
+                self.slots.count("unscoped")
             return self._lease_by_proxy(identity)
         lease = Lease(self._ending)
-        lease.session = Acquisition(self._terms, lease, prefer, identity).run().dbapi_connection
+        lease.session = (
+            Acquisition(self._terms, lease, prefer, identity, scoped).run().dbapi_connection
+        )
         try:
             lease.echo = self._levels[DEBUG]
         except KeyError:
@@ -273,15 +280,16 @@ class FairQueuePool(Pool):
     def _open(self, make: Callable[[Record], Any], record: Record) -> Any:
         """Open a session. SQLAlchemy calls it for a record; all of this pool's begin here."""
         record.renew(self.slots.generation, math.inf, self.wanted())
+        begun = clock.monotonic()
         try:
             session = make(record)
         except BaseException as error:
             refused = self._terms.waits_for(error)
-            self.slots.connected(clock.monotonic(), error, refused=refused)
+            self.slots.not_connected(clock.monotonic(), refused=refused)
             raise
         now = clock.monotonic()
         record.expires = now + self._lifetime * random.uniform(1 - JITTER, 1)
-        self.slots.connected(now, None)
+        self.slots.connected(now, now - begun)
         self._ending.opened(record, now)
         return session
 
@@ -354,6 +362,11 @@ class FairQueuePool(Pool):
             f"Current Overflow: {self.overflow()} Current Checked out "
             f"connections: {self.checkedout()}"
         )
+
+    def holders(self) -> tuple[Holder, ...]:
+        """Who has a lease now, the longest first; found out only as somebody asks."""
+        held, waiting, _, _ = self.slots.situation(clock.monotonic())
+        return describe_holders(held, waiting, self._terms.is_idle)
 
     def figures(self) -> dict[str, Any]:
         """The fields of `mysqlpool.stats.PoolStats`, of one moment."""

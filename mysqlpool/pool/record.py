@@ -67,6 +67,7 @@ class Record(_ConnectionRecord):
         "since",  # when that lease began
         "state",
         "to_renew",  # its session is not as its last holder got it, and is renewed before the next
+        "unserved",  # the serial of a lease that came to nothing, which is not measured
         "where",  # and where in the application
     )
 
@@ -80,7 +81,7 @@ class Record(_ConnectionRecord):
         self.claim: weakref.ref[Any] | None = None
         self.generation = -1
         self.identity: Any = None
-        self.serial = self.leaked = self.shared = 0
+        self.serial = self.leaked = self.shared = self.unserved = 0
         self.expires = math.inf
         self.since = self.idle_since = 0.0
         self.condemned: str | None = None

@@ -177,12 +177,17 @@ class Slots:
                 raise self.reentered()
             self.busy = True
             try:
+                if not request.scoped:
+                    self.tally.events["unscoped"] += 1
                 if not self.waiters:
                     record = self.next_idle(request) if self.idle else None
                     if record is None:
                         record = self.next_other(request.since)
                     if record is not None:
                         self.lend(record, request, request.since)
+                        if record.dbapi_connection is not None:  # As in `measure_wait`.
+                            request.measured = True
+                            self.tally.wait.counts[0] += 1
                         return record
                 self.enqueue(request)
                 return None
@@ -304,6 +309,20 @@ class Slots:
             request.waited = True
             self.tally.events["waits"] += 1
 
+    def served(self, request: Request, record: Record) -> None:
+        """A session was opened for a request, which waited until it had the slot for that."""
+        under(self.lock, self.measure_wait, request, record.since)
+
+    def measure_wait(self, request: Request, end: float) -> None:
+        """Count how long a request waited, once. Locked.
+
+        Where a session has to be opened that is counted afterwards: if the server refuses, the
+        request waits again.
+        """
+        if not request.measured:
+            request.measured = True
+            self.tally.wait.add(end - request.since)
+
     def has_room(self, now: float) -> bool:
         """Whether one more session may be opened, by the caller and now. Locked."""
         return len(self.out) + len(self.idle) < self.limits.total and self.refusals.may_ask(now)
@@ -327,6 +346,8 @@ class Slots:
         """Lease a record to the longest waiter. Locked."""
         waiter = self.waiters[0]
         self.lend(record, waiter, now)
+        if record.dbapi_connection is not None:
+            self.measure_wait(waiter, now)
         waiter.wake()
         self.waiters.popleft()
 
@@ -370,9 +391,17 @@ class Slots:
         self.serve(now)
 
     @locked
-    def connected(self, now: float, error: BaseException | None, *, refused: bool = False) -> None:
-        """Count a connect. If it shows that the server no longer refuses, serve waiters."""
-        self.tally.events["connects" if error is None else "connect_errors"] += 1
+    def connected(self, now: float, seconds: float) -> None:
+        """Count a connect, which took so long. The server does not refuse: serve waiters."""
+        self.tally.events["connects"] += 1
+        self.tally.connect.add(seconds)
+        if self.refusals.ended():
+            self.serve(now)
+
+    @locked
+    def not_connected(self, now: float, *, refused: bool) -> None:
+        """Count a failed connect. If it shows that the server no longer refuses, serve waiters."""
+        self.tally.events["connect_errors"] += 1
         if not refused and self.refusals.ended():
             self.serve(now)
 
@@ -392,6 +421,12 @@ class Slots:
                 return None
             self.busy = True
             try:
+                if record.unserved != serial:  # As in `measure`.
+                    times, seconds = self.tally.lease, now - record.since
+                    # The quickest ones, which are the most, pay no call for it.
+                    quick = seconds <= times.bounds[0]
+                    times.counts[0 if quick else bisect.bisect_left(times.bounds, seconds)] += 1
+                    times.seconds += seconds
                 if now >= record.expires or record.generation != self.generation:
                     return self.condemn(record, self.unfit(record, now) or "expired")
                 if self.waiters and self.serve_with(record, now):
@@ -432,16 +467,22 @@ class Slots:
             return None
         return "disposed" if record.generation < self.disposed else "pool invalidated"
 
-    def claim(self, record: Record, serial: int, reason: str) -> Closing | None:
-        """End a lease whose session is to be closed; None if it had ended, or is put off."""
-        return under(self.lock, self._claim, record, serial, reason)
+    def measure(self, record: Record, now: float) -> None:
+        """Note how long a lease lasted that ends. Locked."""
+        if record.unserved != record.serial:
+            self.tally.lease.add(now - record.since)
 
-    def _claim(self, record: Record, serial: int, reason: str) -> Closing | None:
+    def claim(self, record: Record, serial: int, reason: str, now: float) -> Closing | None:
+        """End a lease whose session is to be closed; None if it had ended, or is put off."""
+        return under(self.lock, self._claim, record, serial, reason, now)
+
+    def _claim(self, record: Record, serial: int, reason: str, now: float) -> Closing | None:
         if record.serial != serial or record.state is not LEASED:
             return None
         if self.busy:
             self.put_off(record, serial, reason)
             return None
+        self.measure(record, now)
         return self.condemn(record, reason)
 
     def condemn(self, record: Record, reason: str) -> Closing:
@@ -531,11 +572,17 @@ class Slots:
         waiting = [waiter.thread for waiter in self.waiters if waiter.lease.record is None]
         return sum(not known.thread.daemon for known in waiting)
 
-    @locked
     def situation(self, now: float) -> tuple[list[Held], list[KnownThread], int, Exception | None]:
-        """All holders, all waiters, the number of sessions in use, and why the server refuses."""
-        held = [self.held(record, now) for record in self.out if record.state is LEASED]
-        return held, [w.thread for w in self.waiters], len(self.out), self.refusals.last
+        """All holders, all waiters, the number of sessions in use, and why the server refuses.
+
+        A signal handler may ask, too, in the midst of a section of its thread.
+        """
+        return under(self.lock, self._situation, now)
+
+    def _situation(self, now: float) -> tuple[list[Held], list[KnownThread], int, Exception | None]:
+        held = [self.held(record, now) for record in tuple(self.out) if record.state is LEASED]
+        waiting = [waiter.thread for waiter in tuple(self.waiters)]
+        return held, waiting, len(self.out), self.refusals.last
 
     @staticmethod
     def held(record: Record, now: float) -> Held:
@@ -543,6 +590,23 @@ class Slots:
         pinned = reason if serial == record.serial else None
         session = record.dbapi_connection
         return Held(record.holder, max(0.0, now - record.since), record.where, pinned, session)
+
+    def timed_out(self, request: Request, now: float) -> None:
+        """Count a request that waited in vain."""
+        under(self.lock, self._timed_out, request, now)
+
+    def _timed_out(self, request: Request, now: float) -> None:
+        self.tally.events["timeouts"] += 1
+        self.measure_wait(request, now)
+
+    def unserved(self, record: Record, serial: int) -> None:
+        """Count a lease that comes to nothing, before it ends."""
+        under(self.lock, self._unserved, record, serial)
+
+    def _unserved(self, record: Record, serial: int) -> None:
+        self.tally.events["unserved"] += 1
+        if record.serial == serial:
+            record.unserved = serial
 
     def count(self, name: str, kind: str = "events") -> None:
         """Count an event, or one of another kind that the tally has."""

@@ -188,6 +188,7 @@ class Upkeep:
                 reason = "thread ended" if ended else "lost"
                 reaped.append((slots.held(record, now), reason))
                 slots.tally.events["reaped"] += 1
+                slots.measure(record, now)
                 record.fairy_ref = None  # SQLAlchemy's finalizer then leaves it alone.
                 found.closings.append(slots.condemn(record, reason))
 

@@ -17,10 +17,11 @@ from mysqlpool import (
     PoolStats,
     auto_close_db,
     close_pool,
+    holders,
     release_connections,
     stats,
 )
-from mysqlpool.errors import PoolError, PoolTimeout, TooManyWaiters
+from mysqlpool.errors import Holder, PoolError, PoolTimeout, TooManyWaiters
 from mysqlpool.middleware import ReleaseConnectionsMiddleware
 
 # Decorators keep signatures.
@@ -126,6 +127,9 @@ close_pool(using={"default", "other"})
 assert_type(stats(), dict[str, PoolStats])
 assert_type(stats()["default"].waiting, int)
 assert_type(stats()["default"].discards, Mapping[str, int])
+assert_type(stats()["default"].wait.p99, float)
+assert_type(stats()["default"].as_dict(), dict[str, Any])
+assert_type(holders(), dict[str, tuple[Holder, ...]])
 stats()["default"].idle = 1  # type: ignore[misc]
 
 version: str = mysqlpool.__version__

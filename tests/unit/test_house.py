@@ -45,14 +45,14 @@ HOUSE: Mapping[str, Wing] = {
     "contrib": Wing(
         ("backends",), ("django", "MySQLdb", "opentelemetry", "dj_database_url", "environ")
     ),
-    "stats": Wing(("aliases.registry",)),
+    "stats": Wing(("aliases.registry", "pool.times", "errors")),
     "backends": Wing(("aliases", "pool", "session", "conf"), ("django", "MySQLdb")),
     "aliases": Wing(
-        ("release", "pool", "session", "events.log", "conf", "errors"),
+        ("scopes", "release", "pool", "session", "events.log", "conf", "errors"),
         ("django.core.exceptions", "django.db", "sqlalchemy", "MySQLdb"),
     ),
     "executor": Wing(("scopes",)),
-    "scopes": Wing(("release",), ("asgiref", "django.db")),
+    "scopes": Wing(("release",), ("asgiref", "django.core.signals", "django.db")),
     "middleware": Wing(("release",), ("asgiref", "django.db", "django.http")),
     "release": Wing(("events.log",), ("django.db", "django.utils.connection")),
     "pool": Wing(("events.log", "errors"), ("sqlalchemy",)),

@@ -206,6 +206,7 @@ BAD_VALUES: dict[str, tuple[Any, ...]] = {
     "echo": ("info", 1, None),
     "logging_name": ("", 3, None),
     "reset_on_return": (None, False, "commit", 1),
+    "unscoped": ("log", "", False, True, []),
     "begin": ("late", "", None, True, []),
     "reset": ("never", "changed", None, True, []),
     "hosts": ("last", "", None, True, ["first"]),
