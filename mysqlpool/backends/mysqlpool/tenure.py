@@ -192,6 +192,8 @@ class TransactionTenure(Tenure):
             lease.pin(session.dirty)
         elif wrapper.connection is not session:  # An engine put something around it.
             lease.pin("a connection of the engine's own")
+        elif session.begun:
+            return  # By a statement. It is this thread's until it ends, also after an error.
         elif not wrapper.settings_dict["AUTOCOMMIT"]:
             return  # It was switched on, and another lease would begin with it off.
         elif wrapper.errors_occurred and not session.is_changed_in_python():

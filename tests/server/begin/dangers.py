@@ -278,6 +278,19 @@ DANGERS: Mapping[str, Program] = MappingProxyType(
             *(Block((Call("close"),)), Call("set_autocommit", False), Sql(insert(1))),
             *(Call("commit"), Call("set_autocommit", True)),
         ),
+        "raw BEGIN, and an unknown column": (
+            *(Sql("BEGIN"), Sql(insert(1)), Sql("SELECT no_such_column", caught=True)),
+            *(Sql(insert(2)), Sql("COMMIT"), Sql(SELECT)),
+        ),
+        "raw BEGIN, and a statement that is killed": (
+            *(Sql("BEGIN"), Sql(insert(1)), Sql("KILL QUERY CONNECTION_ID()", caught=True)),
+            *(Sql(insert(2)), Sql("ROLLBACK"), Sql(SELECT)),
+        ),
+        "raw BEGIN, read-only": (
+            Sql("START TRANSACTION READ ONLY"),
+            *(Sql(insert(1), caught=True), Sql(insert(1), caught=True)),
+            *(Sql("COMMIT"), Sql(insert(2)), Sql(SELECT)),
+        ),
         "closed in a nested block": (
             Block((Sql(insert(1)), Block((Sql(insert(2)), Call("close")), caught=True))),
             Sql(insert(3)),
