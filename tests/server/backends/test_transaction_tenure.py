@@ -227,14 +227,21 @@ def test_a_statement_that_fails_ends_its_lease_like_any_other(statement: str) ->
     assert session_id() == first
 
 
-def test_a_transaction_that_an_error_left_open_is_nobody_elses() -> None:
-    """It was begun by hand, and the application forgot it."""
+@pytest.mark.parametrize(("end", "rows"), [("COMMIT", 1), ("ROLLBACK", 0), ("", 0)])
+def test_a_transaction_that_an_error_left_open_is_its_threads(end: str, rows: int) -> None:
+    """It was begun by hand, so that the thread ends it; or forgets it until the release."""
     with pytest.raises(DatabaseError), connection.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("INSERT INTO rows_row (text, number) VALUES ('forgotten', 1)")
         cursor.execute("SELECT * FROM no_such_table")
+    assert out() == 1
+    if end:
+        with connection.cursor() as cursor:
+            cursor.execute(end)
+    else:
+        release_connections()
     assert out() == 0
-    assert Row.objects.count() == 0
+    assert Row.objects.count() == rows
 
 
 def test_what_a_failed_statements_thread_left_still_pins() -> None:
