@@ -144,10 +144,11 @@ def test_under_asgi_the_thread_of_a_requests_orm_calls_is_in_it_and_no_other_thr
 
 def test_a_coroutines_scope_is_that_of_its_orm_calls() -> None:
     async def ask() -> list[bool]:
-        before = await sync_to_async(is_scoped)()
-        async with auto_close_db():
-            inside = await sync_to_async(is_scoped)()
-        return [before, inside, await sync_to_async(is_scoped)()]
+        async with ThreadSensitiveContext():  # In a thread that no request was ever in.
+            before = await sync_to_async(is_scoped)()
+            async with auto_close_db():
+                inside = await sync_to_async(is_scoped)()
+            return [before, inside, await sync_to_async(is_scoped)()]
 
     assert asyncio.run(ask()) == [False, True, False]
 
