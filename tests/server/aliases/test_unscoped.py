@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from asgiref.testing import ApplicationCommunicator
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
@@ -181,12 +181,13 @@ def test_a_thread_that_a_request_starts_is_not_in_it() -> None:
 
 def test_a_coroutines_leases_are_in_its_scope() -> None:
     async def inside() -> None:
-        async with auto_close_db():
+        async with ThreadSensitiveContext(), auto_close_db():
             await Row.objects.acount()
 
     async def outside() -> None:
-        await Row.objects.acount()
-        await sync_to_async(release_connections)()
+        async with ThreadSensitiveContext():  # In a thread that no request was ever in.
+            await Row.objects.acount()
+            await sync_to_async(release_connections)()
 
     with alias_with(lease="task"):
         asyncio.run(inside())
