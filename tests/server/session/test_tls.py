@@ -271,7 +271,9 @@ def _number(wrapper: Any) -> int:
         return number
 
 
-def test_a_session_is_renewed_over_its_connection(session: Session) -> None:
+def test_a_session_is_renewed_over_its_connection(
+    session: Session, tls_server: PrivateServer
+) -> None:
     """As an account with a password, of which the server remembers nothing."""
     _run(session, "DROP USER IF EXISTS sesame")
     _run(session, f"CREATE USER sesame {identified('open')}")
@@ -279,7 +281,13 @@ def test_a_session_is_renewed_over_its_connection(session: Session) -> None:
     cipher = _cipher(session)
     account = {"user": "sesame", "password": "open", "autocommit": True}
     for _ in range(2):
-        assert session.renew(account, contextlib.nullcontext()), session.broken
+        renewed = session.renew(account, contextlib.nullcontext())
+        if session.broken == "error 2061":  # Oracle's library sends no password in plain text.
+            where = {"host": tls_server.host, "port": tls_server.port, "ssl_mode": "DISABLED"}
+            with pytest.raises(MySQLdb.OperationalError, match="2061"):
+                MySQLdb.connect(**where, **account)
+            return
+        assert renewed, session.broken
         assert _run(session, "SELECT SUBSTRING_INDEX(CURRENT_USER(), '@', 1)") == (("sesame",),)
         assert _cipher(session) == cipher
         assert not session.readable()
