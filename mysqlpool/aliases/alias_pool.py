@@ -43,6 +43,8 @@ class User(Protocol):
 
     def present_settings(self) -> object: ...
 
+    def present_access(self) -> Access | None: ...
+
 
 class AliasPool(ABC):
     """The pool of one alias.
@@ -100,6 +102,14 @@ class AliasPool(ABC):
         self._known = [one for one in self._known if one[0] not in gone]
         self._known.append((access.settings, access.identity))
         return access.identity, gone
+
+    def _access_to(self, session: Session) -> Access | None:
+        """That of a wrapper which has such sessions."""
+        for user in under(self._lock, list, self._users):
+            access = user.present_access()
+            if access is not None and access.identity == session.identity:
+                return access
+        return None
 
     @abstractmethod
     def retire(self, is_gone: Callable[[Session], bool]) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, cast
 
+import MySQLdb
 from django.db import connections
 from sqlalchemy.pool import Pool
 
 from mysqlpool.conf.settings import PoolSettings
-from mysqlpool.errors import Holder, UnscopedLease
+from mysqlpool.errors import Holder, PoolError, UnscopedLease
 from mysqlpool.pool import FairQueuePool, Lease
 from mysqlpool.scopes import is_scoped
 from mysqlpool.session.renewal import Renewals
@@ -20,6 +21,7 @@ from mysqlpool.session.session import Session
 from .access import Access
 from .alias_pool import AliasPool
 from .limits import Limit, Limits
+from .vigils import KeptVigils
 
 __all__ = ["FairAliasPool"]
 
@@ -36,6 +38,7 @@ class FairAliasPool(AliasPool):
     def __init__(self, alias: str, key: object, settings: PoolSettings) -> None:
         self._renewals = Renewals()
         self._limits = Limits(alias)
+        self._vigils = KeptVigils(alias, self._is_asleep)
         super().__init__(alias, key, settings)
 
     def _made(self, arguments: Mapping[str, Any]) -> Pool:
@@ -89,6 +92,7 @@ class FairAliasPool(AliasPool):
 
     def _note_access(self, session: Session, access: Access) -> None:
         super()._note_access(session, access)
+        session.vigils = self._vigils
         session.renewals = None
         if access.is_fixed and self.settings.connect_args is None:
             session.renew_by(self._renewals, access.identity.isolation_level)
@@ -116,6 +120,35 @@ class FairAliasPool(AliasPool):
             return False
         self._note_access(session, access)
         return True
+
+    def _is_asleep(self, silent: Session, port: int) -> bool:
+        """Whether the server says so of a session, which another one asks.
+
+        That is leased if it takes no waiting. False also where it cannot be found out.
+        """
+        access = self._access_to(silent)
+        self.pool.this_thread().waits = False
+        try:
+            lease = None if access is None else self.lease(access)
+        except (MySQLdb.Error, PoolError):
+            return False
+        return lease is not None and self._says_asleep(lease, silent, port)
+
+    @staticmethod
+    def _says_asleep(lease: Lease, silent: Session, port: int) -> bool:
+        session: Session = lease.session
+        is_fit = False
+        try:
+            asleep = session.server == silent.server and session.sees_asleep(silent, port)
+            is_fit = True
+        except MySQLdb.Error:
+            return False
+        finally:
+            if is_fit:  # As it came: idle, or new.
+                lease.give_back()
+            else:
+                lease.discard(session.broken or "vigil")
+        return asleep
 
     def _ping_timeout(self) -> float:
         remaining = self.pool.remaining()

@@ -226,7 +226,8 @@ class Acquisition(Request):
             with self._as_wanted():
                 record.get_connection()
         except Exception as error:
-            if record.dbapi_connection is None and self.terms.waits_for(error):
+            waits = self.thread.waits and self.terms.waits_for(error)
+            if waits and record.dbapi_connection is None:
                 # The traceback would keep this request's frames alive, and with them the lease.
                 return error.with_traceback(None)
             raise

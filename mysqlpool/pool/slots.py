@@ -296,6 +296,8 @@ class Slots:
             self.alarm()
 
     def enqueue(self, request: Request) -> None:
+        if not request.thread.waits:
+            raise QueueFull
         if len(self.waiters) >= self.limits.waiting:
             self.tally.events["refused"] += 1
             raise QueueFull
@@ -632,4 +634,4 @@ class Slots:
 
 
 class QueueFull(Exception):
-    """There are as many waiters as there may be."""
+    """There are as many waiters as there may be, or the request is none that waits."""

@@ -48,17 +48,20 @@ class KnownThread:
     ``identity`` is that of the session which it asks for while it connects, or asks by way of
     SQLAlchemy. ``where`` is the place of its last request. ``proxied`` keeps the handle of the
     lease that it took last by way of SQLAlchemy, which has no handle of ours. ``leaving`` is true
-    of the main thread once it has left the script.
+    of the main thread once it has left the script. Where ``waits`` is false, a request fails that
+    would have to wait for a session.
     """
 
     __slots__ = (
-        *("deadline", "ended", "ident", "identity", "leaving", "proxied", "thread", "where"),
+        *("deadline", "ended", "ident", "identity", "leaving", "proxied", "thread", "waits"),
+        *("where",),
     )
 
     def __init__(self) -> None:
         self.thread = threading.current_thread()
         self.ident = threading.get_ident()
         self.ended = self.leaving = False
+        self.waits = True
         self.deadline: float | None = None
         self.identity: Any = None
         self.where: Where | None = None

@@ -32,6 +32,14 @@ READ_ONLY_TRANSACTION = 1792
 # Seconds for a statement of ours that takes a session back to its baseline, or asks it something.
 _UNDOING = 5.0
 
+# That of a connection with nothing to do. One that was killed by KILL QUERY then is called so until
+# its next command, and has no text of a statement, which it has while one is at work.
+# https://mariadb.com/kb/en/information-schema-processlist-table/
+_ASLEEP = (
+    b"SELECT COUNT(*) FROM information_schema.processlist"
+    b" WHERE id = %d AND command IN ('Sleep', 'Killed') AND info IS NULL AND host %b"
+)
+
 # Seconds, for what is asked of a new connection, where the parameters have none.
 _CONNECT_TIMEOUT = 10
 
@@ -51,6 +59,7 @@ class Link(Connection):
         "_wire",
         "broken",
         "failure",
+        "number",
         "opened",
         "server",
     )
@@ -60,6 +69,11 @@ class Link(Connection):
 
     failure: Failure | None
     """What class of error broke it; None where that was something else than an error."""
+
+    number: int
+    """The server's for this connection, as KILL names it. For other threads, which the driver lets
+    ask nothing while this one is at work.
+    """
 
     opened: float
     """When it was connected, in monotonic seconds."""
@@ -99,6 +113,7 @@ class Link(Connection):
 
     def _look_at_connection(self) -> None:
         self._wire = Wire(self.fileno())
+        self.number = self.thread_id()
         self.opened = monotonic()
         self._is_mariadb = "MariaDB" in self.get_server_info()
         if self._tuning is not None:
@@ -185,6 +200,17 @@ class Link(Connection):
             raise MySQLdb.OperationalError(CR.SERVER_LOST, self.broken)
         [[value]] = self.store_result().fetch_row()
         return value.decode() if isinstance(value, bytes) else str(value)
+
+    def sees_asleep(self, other: Link, port: int) -> bool:
+        """Whether the server says that another connection to it waits for a command.
+
+        The number alone could be another server's, behind a proxy. So the server has to see
+        ``port`` at the other end, or for 0 a Unix socket, of which both servers say ``localhost``.
+        Each account sees its own connections, without a privilege. Raises ``MySQLdb.Error`` as
+        `ask` does.
+        """
+        host = f"LIKE '%:{port}'" if port else "= 'localhost'"
+        return self.ask(_ASLEEP % (other.number, host.encode())) != "0"
 
     def _send_briefly(self, sql: bytes) -> bool:
         """Send a statement of ours, and read how it is answered. If that takes too long: False.

@@ -28,6 +28,7 @@ from .renewal import Renewals, clears, is_djangos, is_known
 from .set_up import NO_SET_UP, Assignment, Parameters, Recording, SetUp
 from .statements import USER_VARIABLE, variables_read
 from .traces import NAMED_LOCK, SWITCHES, Change, Switch, Traces, Unlock, change_of
+from .vigil import Vigil, Vigils
 from .wire import NO_ANSWER
 
 # A statement is under way while its thread is in a function of these: rows are read in cursors.
@@ -85,6 +86,7 @@ class Session(Link):
         "single_use",
         "tenure",
         "turn",
+        "vigils",
     )
 
     dirty: str | None
@@ -139,12 +141,15 @@ class Session(Link):
     The reference is weak: else the pool would keep a wrapper that nobody has any more.
     """
 
+    vigils: Vigils | None
+    """Who looks whether an answer that is awaited will come; None where nobody can."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # The driver sends statements while it connects, which are no holder's.
         self.dirty = self.recording = self.tenure = self.identity = self.block = None
         self.begin_mode = "autocommit"
         self.settings: Any = None
-        self.renewals = None
+        self.renewals = self.vigils = None
         self._isolation_level: str | None = None
         self.alias = ""
         self.settled = self.has_baseline = self.multiplexed = self.single_use = self.begun = False
@@ -725,13 +730,29 @@ class Session(Link):
         self._send(b";".join([*ahead, sql]))
         for _ in ahead:
             block.sent()
-            try:
-                over = self.next_result() == -1
-            except MySQLdb.Error as error:
-                self.note_failure(error)
-                raise
-            if over:  # It was killed between two of them, which the servers do not tell.
+            if not self._has_next_answer():  # It was killed between two of them.
                 raise MySQLdb.OperationalError(_KILLED, _INTERRUPTED)
+
+    def _has_next_answer(self) -> bool:
+        """Go on to the next answer of a packet.
+
+        False where the packet was killed before the next statement of it, which the servers do not
+        tell. They may have promised more even so, and then the connection is ended for it.
+        """
+        vigil, vigils = Vigil(self, self._wire.number), self.vigils
+        try:
+            if vigils is not None:
+                vigils.begin(vigil)
+            return bool(self.next_result() != -1)
+        except MySQLdb.Error as error:
+            self.note_failure(error)
+            if vigil.lost:
+                return False
+            raise
+        finally:
+            vigil.is_over = True  # The first: a signal handler may raise at any call of a function.
+            if vigils is not None:
+                vigils.end(vigil)
 
     def has_transaction(self) -> bool:
         """Whether COMMIT and ROLLBACK are sent; they are not where nothing has begun."""

@@ -139,6 +139,16 @@ def tune(number: int, keepalive: bool, user_timeout: float | None) -> None:
                     tuned.setsockopt(level, option, value)
 
 
+def own_port(number: int) -> int | None:
+    """This side's TCP port, 0 where the socket is none of TCP; None of a lost connection."""
+    try:
+        with duplicate(number) as looking:
+            is_tcp = looking.family in (socket.AF_INET, socket.AF_INET6)
+            return int(looking.getsockname()[1]) if is_tcp else 0
+    except OSError:
+        return None
+
+
 def duplicate(number: int) -> socket.socket:
     """A socket object of its own number.
 

@@ -231,7 +231,7 @@ class Proxy:
                 while await self._loop.sock_recv(link.client, CHUNK):
                     pass
                 return
-            link.server = socket.socket()
+            link.server = self._way_on(link.client)
             link.server.setblocking(False)
             await self._loop.sock_connect(link.server, self._upstream)
             for one in (link.client, link.server):
@@ -251,6 +251,10 @@ class Proxy:
                 await asyncio.wait(pumps)
             link.close()
             self._links.discard(link)
+
+    def _way_on(self, client: socket.socket) -> socket.socket:
+        """The socket that is to be connected to the server for a client."""
+        return socket.socket()
 
     async def _pump(
         self, link: Link, source: socket.socket, target: socket.socket, way: Way

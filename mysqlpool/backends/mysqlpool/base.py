@@ -132,6 +132,10 @@ class DatabaseWrapper(LateTransactions):
         settings: tuple[Any, ...] = _settings_of(getattr(settings_dict, "original", settings_dict))
         return settings
 
+    def present_access(self) -> Access | None:
+        """How its sessions are opened. Its pool asks, from any thread."""
+        return self._access
+
     # Leasing
 
     def connect(self) -> None:
