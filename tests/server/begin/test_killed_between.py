@@ -20,7 +20,7 @@ from mysqlpool import release_connections, stats
 from mysqlpool.aliases import vigils
 from mysqlpool.session.session import Session
 from tests.faults.proxy import Link, Proxy, Way
-from tests.helpers import HANG
+from tests.helpers import HANG, identified
 from tests.observer import Observer
 
 from .programs import insert
@@ -83,7 +83,7 @@ def looks(here: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
 @pytest.fixture(scope="module")
 def silencer(server: Any) -> Iterator[Silencer]:
     with Observer(server) as observer:
-        observer.query(f"CREATE USER {USER}@'%%'")
+        observer.query(f"CREATE USER {USER}@'%%' {identified('')}")
         observer.query(f"GRANT ALL ON *.* TO {USER}@'%%'")
         try:
             with Silencer(server) as silencer:
