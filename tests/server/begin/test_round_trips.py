@@ -32,7 +32,7 @@ def assert_costs(kind: str, mode: str | None, wire: Wire, here: World) -> None:
     # To end a connection is a question, too, when the server comes to it: those of other tests.
     observer = here.observer
     observer.until(lambda: len(observer.sessions(DATABASE)) == BESIDE_THE_OBSERVER)
-    with observer.counting("Questions") as statements, wire.counting() as traffic:
+    with here.observer.counting("Questions") as statements, wire.counting() as traffic:
         block.run(ALIAS)
     found = len(traffic.requests), traffic.round_trips, *statements
     round_trips, wanted = block.cost(mode)
@@ -58,12 +58,10 @@ def test_it_costs_as_much_on_djangos_engine_as_the_table_says(
         assert_costs(kind, None, wire, here)
 
 
-def test_two_statements_of_a_text_are_one_packet(
-    here: World, wire: Wire, observer: Observer
-) -> None:
+def test_two_statements_of_a_text_are_one_packet(here: World, wire: Wire) -> None:
     """So the wire and the server do not count the same."""
     with alias(ALIAS, STOCK, PORT=wire.port, OPTIONS=PLAIN), connections[ALIAS].cursor() as cursor:
-        with observer.counting("Questions") as statements, wire.counting() as traffic:
+        with here.observer.counting("Questions") as statements, wire.counting() as traffic:
             cursor.execute("START TRANSACTION;SELECT 1")
             assert cursor.nextset()
             assert cursor.fetchall() == ((1,),)
