@@ -270,7 +270,7 @@ def execute(cursor: Any, text: str, args: Any, seen: list[Any]) -> None:
         columns = [column[0] for column in cursor.description or ()]
         # After a SELECT it is that of the statement before, which may have had another lease.
         answer = cursor.fetchall() if columns else cursor.lastrowid
-        seen.append((columns, answer, cursor.rowcount, cursor.warning_count))
+        seen.append((columns, answer, cursor.rowcount, getattr(cursor, "warning_count", None)))
         if not cursor.nextset():
             return
 
