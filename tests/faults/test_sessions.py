@@ -292,8 +292,9 @@ def test_discards_leave_no_descriptor_no_thread_and_no_memory(
     fault.aim(database)
 
     def cycle() -> None:
-        ask(OURS, "SET @dirty = 1")
-        release_connections(OURS)
+        for leaves in ("DO GET_LOCK('kept', 0)", "SET @renewed = 1"):
+            ask(OURS, leaves)
+            release_connections(OURS)
 
     def figures() -> tuple[int, int, int]:
         gc.collect()
