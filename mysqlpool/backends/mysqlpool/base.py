@@ -466,7 +466,7 @@ class DatabaseWrapper(LateTransactions):
         if self._is_for_waiting(autocommit):
             return
         if autocommit and self._would_connect_with_autocommit():
-            self.autocommit = True
+            self._be_as_connected()
             return
         if self.connection is None:
             self._connect_as_engine()
@@ -563,7 +563,11 @@ class DatabaseWrapper(LateTransactions):
     def _remember_how_left(self) -> None:
         """Remember whether the wrapper is left as Django's connect() made it."""
         settings = self.settings_dict
-        as_made = not self.in_atomic_block and self.autocommit == settings["AUTOCOMMIT"]
+        as_made = (
+            self.autocommit == settings["AUTOCOMMIT"]
+            and not self.in_atomic_block
+            and not self.needs_rollback
+        )
         self._left = _wrapper_settings(settings) if as_made else None
 
     def is_usable(self) -> bool:

@@ -273,6 +273,11 @@ DANGERS: Mapping[str, Program] = MappingProxyType(
             Sql(insert(3)),
         ),
         "closed inside first": (Block((Call("close"),), caught=True), Sql(insert(3))),
+        "a deadlock, then closed by hand": (
+            Block((Sql(insert(0), caught=True), Deadlock())),
+            *(Call("set_autocommit", False), Call("close"), Call("commit", caught=True)),
+            *(Call("set_autocommit", True), Sql(insert(1)), Sql(SELECT)),
+        ),
         "closed inside, then a savepoint": (Block((Call("close"),)), Call("savepoint")),
         "closed inside, then by hand": (
             *(Block((Call("close"),)), Call("set_autocommit", False), Sql(insert(1))),
