@@ -77,6 +77,10 @@ def test_autocommit_that_was_switched_on_outlasts_an_error(here: World) -> None:
     assert_same(program, here, AUTOCOMMIT_OFF)
 
 
+def test_a_rollback_that_is_due_ends_with_its_connection(here: World) -> None:
+    assert_same(DANGERS["a deadlock, then closed by hand"], here, AUTOCOMMIT_OFF)
+
+
 @pytest.mark.parametrize("left", [2, 8, 16, 17, 18, 19, 20, 24])
 def test_a_text_that_only_just_fits_into_a_packet_does(here: World, left: int) -> None:
     """What begins the transaction must not make it too big."""
