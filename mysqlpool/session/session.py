@@ -81,6 +81,7 @@ class Session(Link):
         "multiplexed",
         "recording",
         "renewals",
+        "rolled_back",
         "settings",
         "settled",
         "single_use",
@@ -106,6 +107,9 @@ class Session(Link):
 
     renewals: Renewals | None
     """On which servers its pool has sessions renewed; None where this one never is."""
+
+    rolled_back: bool
+    """Whether ``restore()`` found a transaction the last time, and rolled it back."""
 
     alias: str
     """Of which database it is, for messages."""
@@ -153,6 +157,7 @@ class Session(Link):
         self._isolation_level: str | None = None
         self.alias = ""
         self.settled = self.has_baseline = self.multiplexed = self.single_use = self.begun = False
+        self.rolled_back = False
         self.carried = ()
         self.turn = self.cursors = 0
         self._first = True  # the holder has sent nothing yet
@@ -476,6 +481,7 @@ class Session(Link):
         SET. Never raises for a server or a connection that is gone: that is a reason.
         """
         self.block = None  # What was not sent need not be.
+        self.rolled_back = False
         if not self.settled or self.recording is not None:
             return "not set up"
         if self.broken or (self.dirty and not self.is_renewable):
@@ -551,8 +557,10 @@ class Session(Link):
         if self.next_result() != -1:
             self.broken = "unread results"
             return
-        if self.in_transaction and not self._send_briefly(b"rollback"):
-            return
+        if self.in_transaction:
+            if not self._send_briefly(b"rollback"):
+                return
+            self.rolled_back = True
         differs = not self.dirty and _mysql.connection.get_autocommit(self) != self._autocommit
         if differs and not self._send_briefly(b"set autocommit=%d" % self._autocommit):
             return

@@ -32,8 +32,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-import MySQLdb
-
 from mysqlpool.pool import Lease
 from mysqlpool.session.session import Session
 from mysqlpool.session.set_up import NO_SET_UP, SetUp
@@ -90,17 +88,16 @@ class Tenure:
         session: Session = lease.session
         try:
             session.end_turn()
-            has_transaction = _has_transaction(session)
             reason = self.distrust or session.restore()
         except BaseException:
             lease.discard("interrupted")
             raise
-        if has_transaction and reason is None:
-            lease.note_rollback()
-        if reason is None:
-            lease.give_back(to_renew=lease.session.dirty is not None)
-        else:
+        if reason is not None:
             lease.discard(reason)
+            return
+        if session.rolled_back:
+            lease.note_rollback()
+        lease.give_back(to_renew=session.dirty is not None)
 
     def abandon(self, reason: str) -> None:
         """Discard the session of a lease, if there is one, without asking what state it is in."""
@@ -211,15 +208,6 @@ class TransactionTenure(Tenure):
         self.lease = self.wrapper.connection = None
         # A wrapper that begins with autocommit off has to be connected anew.
         self.standing = RESTING if self.wrapper.settings_dict["AUTOCOMMIT"] else CLOSED
-
-
-def _has_transaction(session: Session) -> bool:
-    """Whether `Session.restore` is going to roll back, if it finds the session fit at all."""
-    session.block = None  # What was not sent need not be, and is no transaction.
-    try:
-        return session.in_transaction
-    except MySQLdb.Error:  # It was closed by hand, of which restore() tells.
-        return False
 
 
 TENURES: Mapping[str, type[Tenure]] = MappingProxyType(
