@@ -160,14 +160,9 @@ def test_the_dashboard_is_shipped() -> None:
 
 
 def rows(first: str) -> list[list[str]]:
-    """The cells of the list-table whose rows begin with such a name."""
-    found: list[list[str]] = []
-    for line in DOCS.splitlines():
-        if match := re.fullmatch(r"   \* - (.*)", line):
-            found.append([match[1]])
-        elif found and (match := re.fullmatch(r"     - (.*)", line)):
-            found[-1].append(match[1])
-    return [row for row in found if row[0].startswith(f"``{first}")]
+    """The cells of the list-tables' rows that begin with such a name."""
+    found = re.findall(rf"^   \* - (``{first}.*)\n((?:     - .*\n)+)", DOCS, re.MULTILINE)
+    return [[name, *re.findall("     - (.*)", cells)] for name, cells in found]
 
 
 def names(cell: str) -> set[str]:
