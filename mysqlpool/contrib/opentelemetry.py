@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
-__all__ = ["instrument", "uninstrument"]
+__all__ = ["instrument", "instrument_metrics", "uninstrument", "uninstrument_metrics"]
 
 MAX_REDACTED = 4096
 MAX_SUMMARY = 255  # the conventions' limit

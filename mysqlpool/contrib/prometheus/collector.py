@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mysqlpool.stats import Histogram, PoolStats, stats
 
 from .client import is_multiprocess, prometheus_client
 from .files import publish
 from .metrics import METRICS, HistogramMetric, NumberMetric
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 __all__ = ["PoolCollector"]
 
@@ -22,11 +25,17 @@ class PoolCollector:
     numbers of this process to their files and yields nothing: ``MultiProcessCollector`` reads those
     of all processes, and would tell each number twice.
 
-    Raises ``ImproperlyConfigured`` where prometheus_client is not installed.
+    It registers itself with ``registry``, if there is one. Of several ways to register,
+    `mysqlpool.contrib.prometheus.register` is the one that also cares for several processes.
+
+    Raises ``ImproperlyConfigured`` where prometheus_client is not installed, and ``ValueError``
+    where the registry has one already.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._client = prometheus_client()
+        if registry is not None:
+            registry.register(self)
 
     def describe(self) -> Iterator[Any]:
         """Tell the names alone, so that a registry refuses a second collector of them."""

@@ -32,7 +32,7 @@ from mysqlpool.contrib.opentelemetry_metrics import (
     uninstrument_metrics,
 )
 from mysqlpool.pool.times import BOUNDS, WAIT_BOUNDS, Times
-from tests.helpers import ROOT
+from tests.helpers import ROOT, run_threads
 
 from .pools import Numbers, busy, open_pools, times, waits
 
@@ -245,7 +245,7 @@ def test_in_a_child_the_pools_are_counted_from_nothing(
         assert points(reader)["timeouts"] == 2
         instruments = opentelemetry_metrics._present
         assert instruments is not None
-        instruments._lock.acquire()  # Another thread had it when the process forked.
+        run_threads(instruments._lock.acquire)  # Another thread had it when the process forked.
         monkeypatch.setattr("os.getpid", lambda: 0)
     with open_pools({"default": busy(timeouts=3)}):
         assert points(reader)["timeouts"] == 3

@@ -186,10 +186,12 @@ def test_by_default_it_is_the_registry_of_prometheus_client() -> None:
 
 
 def test_a_collector_may_be_registered_by_hand() -> None:
-    made = CollectorRegistry(auto_describe=True)
-    made.register(PoolCollector())
+    by_hand, by_itself = CollectorRegistry(auto_describe=True), CollectorRegistry()
+    by_hand.register(PoolCollector())
+    PoolCollector(registry=by_itself)
     with open_pools({"default": busy()}):
-        assert told(made)['mysqlpool_waiting{alias="default"}'] == 7
+        for registry in (by_hand, by_itself):
+            assert told(registry)['mysqlpool_waiting{alias="default"}'] == 7
 
 
 @pytest.mark.parametrize("interval", [0, -1, float("inf"), float("nan")])

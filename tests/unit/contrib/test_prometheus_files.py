@@ -30,11 +30,16 @@ registry = CollectorRegistry()
 print(os.getpid())
 """
 
-# A forked child of a process that has published.
+# A forked child of a process that has published, and of which a thread was about to publish again.
 FORKED = """
+import threading
+from mysqlpool.contrib.prometheus import files
 with open_pools({"default": busy(timeouts=5)}):
     register(registry)
     publish()
+    publishing = threading.Thread(target=files._files._lock.acquire)
+    publishing.start()
+    publishing.join()
     child = os.fork()
     if not child:
         with open_pools({"default": busy(timeouts=6, lease=times(0.1, 0.1, 0.1))}):
@@ -221,6 +226,20 @@ with open_pools({"default": busy()}):
 os._exit(0)
 """
     assert run(tmp_path, code)[1:] == [2, 4]
+
+
+def test_to_register_again_puts_off_no_interval_that_has_begun(tmp_path: Path) -> None:
+    """A view may register the registry that it makes for each scrape."""
+    code = """
+from mysqlpool.contrib.prometheus import files
+register(registry)
+first = files._ticker
+register(CollectorRegistry())
+assert files._ticker is first is not None
+register(registry, interval=1)
+assert files._ticker is not first
+"""
+    run(tmp_path, code)
 
 
 def test_nothing_is_written_after_the_last_registry_is_gone(tmp_path: Path) -> None:
