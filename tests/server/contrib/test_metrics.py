@@ -158,6 +158,18 @@ def test_each_alias_of_ours_has_its_series_and_others_have_none(told: Told) -> N
     assert told.prometheus("limit", "other") == 3
 
 
+def test_how_many_sessions_there_may_be_is_what_the_settings_say(told: Told) -> None:
+    with alias_with(pool_size=4, max_overflow=2, min_idle=3):
+        run("SELECT 1")
+        numbers = told.opentelemetry()
+        found = [numbers[name].value for name in ("max", "idle.max", "idle.min")]
+        assert (found, told.prometheus("limit")) == ([6, 4, 3], 6)
+    with alias_with(**{"class": "NullPool"}):
+        run("SELECT 1")
+        assert not {"max", "idle.max"} & told.opentelemetry().keys()
+        assert told.prometheus("limit") == -1, "no series"
+
+
 def test_a_scrape_opens_no_pool_and_no_session(observer: Observer, told: Told) -> None:
     with observer.counting("Connections", "Questions") as grown:
         before = set(stats())
