@@ -16,8 +16,8 @@ from prometheus_client.core import Metric
 
 from mysqlpool.contrib import opentelemetry_metrics
 from mysqlpool.contrib.prometheus import PoolCollector, unregister
+from tests.documents import Block, blocks_of
 from tests.helpers import ROOT
-from tests.readme import Block, blocks_of
 
 from .pools import busy, open_pools
 from .test_opentelemetry_metrics import made, metrics
