@@ -62,7 +62,10 @@ def _body(lines: list[str], start: int) -> str:
 
 
 # What has tests of its own, which run its blocks.
-ELSEWHERE = {"docs/clusters.rst": "tests/unit/test_size.py"}
+ELSEWHERE = {
+    "docs/clusters.rst": "tests/unit/test_size.py",
+    "docs/metrics.rst": "tests/unit/contrib/test_metrics_docs.py",
+}
 
 BLOCKS = [
     block
