@@ -35,7 +35,7 @@ NO_SOURCE = shutil.ignore_patterns(
 SHIPPED_FOLDERS = ("benchmarks", "docs", "example", "mysqlpool", "scripts", "tests")
 SHIPPED_FILES = ("LICENSE", "MANIFEST.in", "*.ini", "*.md", "*.py", "*.rst", "*.toml")
 # These read the files beside them, and ask the server.
-QUICK_TESTS = ("tests/unit/conf", "tests/unit/test_readme.py", "tests/server/test_readme.py")
+QUICK_TESTS = ("tests/unit/conf", "tests/unit/test_documents.py", "tests/server/test_documents.py")
 
 IMPORT_ALL = """
 import importlib, pathlib, pkgutil, sys
