@@ -73,6 +73,13 @@ def test_the_branch_asks_for_every_job_of_the_tests() -> None:
     assert f'"{wanted}"' in jobs["passed"]["steps"][0]["run"]
 
 
+def test_what_a_protected_branch_asks_for_are_names_of_jobs() -> None:
+    text = " ".join((ROOT / "RELEASING.rst").read_text(encoding="utf-8").split())
+    asked = re.findall(r"\*([^*]+)\*", text.partition("ask for the checks")[2].partition(".")[0])
+    assert len(asked) == 4
+    assert set(asked) <= {job["name"] for job in JOBS.values()}
+
+
 def test_every_script_that_is_run_exists() -> None:
     for path in ACTIONS:
         for script in re.findall(r"\bscripts/\w+", path.read_text(encoding="utf-8")):
@@ -87,6 +94,7 @@ def test_a_workflow_may_do_nothing_but_what_its_jobs_say(name: str) -> None:
     workflow = WORKFLOWS[name]
     assert workflow["permissions"] == {}
     assert workflow["concurrency"]["group"]
+    assert workflow["defaults"]["run"]["shell"] == "bash"
     # YAML takes "on" for true.
     assert "pull_request_target" not in workflow[True]
 
