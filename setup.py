@@ -26,7 +26,9 @@ def long_description() -> str:
 
 TEST = [
     "dj-database-url>=3.0",
+    "django-debug-toolbar",
     "django-environ",
+    "django-health-check",
     "hypothesis",
     "opentelemetry-instrumentation-mysqlclient",
     "opentelemetry-sdk",
@@ -54,7 +56,7 @@ setup(
     license_files=["LICENSE"],
     keywords=["django", "mysql", "mariadb", "connection pool", "threads", "sqlalchemy"],
     packages=find_packages(include=["mysqlpool", "mysqlpool.*"]),
-    package_data={"mysqlpool": ["py.typed"]},
+    package_data={"mysqlpool": ["py.typed", "templates/mysqlpool/*.html"]},
     zip_safe=False,
     python_requires=">=3.11",
     install_requires=[
@@ -64,6 +66,8 @@ setup(
         "concurrent-log-handler>=0.9.30",
     ],
     extras_require={
+        "debug-toolbar": ["django-debug-toolbar>=7.0"],
+        "health-check": ["django-health-check>=3.24"],
         "opentelemetry": ["opentelemetry-api>=1.20"],
         "test": TEST,
         "lint": LINT,

@@ -43,7 +43,11 @@ HOUSE: Mapping[str, Wing] = {
     "apps": Wing(("checks", "events.file"), ("django",)),
     "checks": Wing(("backends", "session.tls", "conf"), ("django", "sqlalchemy", "MySQLdb")),
     "contrib": Wing(
-        ("backends",), ("django", "MySQLdb", "opentelemetry", "dj_database_url", "environ")
+        ("backends", "pool", "scopes", "errors"),
+        (
+            *("django", "MySQLdb", "opentelemetry", "dj_database_url", "environ"),
+            *("debug_toolbar", "health_check"),
+        ),
     ),
     "stats": Wing(("aliases.registry", "pool.times", "errors")),
     "backends": Wing(("aliases", "pool", "session", "conf"), ("django", "MySQLdb")),
