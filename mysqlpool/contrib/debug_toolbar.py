@@ -35,8 +35,6 @@ except ImportError as error:
 __all__ = ["PoolPanel"]
 
 MAX_STATEMENT = 200  # characters
-# A request that had a slot at once is not said to have waited: to ask takes microseconds.
-AT_ONCE = 0.001  # seconds
 
 # An engine of its own finds the template wherever the project looks for templates.
 _TEMPLATES = Engine(dirs=[str(Path(__file__).parent.parent / "templates")])
@@ -169,7 +167,7 @@ class _Watched:
         self.request = now - begun
         # SQLAlchemy's own pool classes do not tell since when a request had its slot.
         record = lease.record
-        self.wait = None if record is None else max(0.0, record.since - begun)
+        self.wait = None if record is None else record.since - begun if lease.waited else 0.0
         self.session: Any = lease.session
         self.number = _number(self.session)
         self.opened = not self.session.settled
@@ -208,13 +206,12 @@ class _Watched:
         stays_dirty = discard or renewed or self.pin
         kind, statement = self.dirty if self.dirty and stays_dirty else ("", "")
         held = clock.monotonic() - self.since if self.held is None else self.held
-        waited = self.wait is not None and self.wait >= AT_ONCE
         return {
             "alias": self.alias,
             "where": self.where,
             "session": self.number,
             "request_ms": _ms(self.request),
-            "wait_ms": _ms(self.wait or 0.0) if waited or self.wait is None else 0,
+            "wait_ms": _ms(self.wait or 0.0),
             "wait_known": self.wait is not None,
             "opened": self.opened,
             "held_ms": _ms(held),

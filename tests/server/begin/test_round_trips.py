@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from django.db import connections
+
+from mysqlpool.backends.mysqlpool.observers import look_away, look_on
+from mysqlpool.backends.mysqlpool.watching import watch
+from mysqlpool.pool import Lease
 
 from .blocks import BLOCKS, prepare
 from .modes import LEASES, MODES, pool
@@ -56,6 +60,69 @@ def test_it_costs_as_much_on_djangos_engine_as_the_table_says(
 ) -> None:
     with alias(ALIAS, STOCK, PORT=wire.port, OPTIONS=PLAIN):
         assert_costs(kind, None, wire, here)
+
+
+class Onlooker:
+    """Adds up what it is told, as a panel does that looks on."""
+
+    def __init__(self) -> None:
+        self.travelled_ones = self.unsent = 0
+
+    def leasing(self, alias: str, take: Callable[[], Lease | None]) -> Lease | None:
+        lease = take()
+        assert lease is not None
+        watch(lease, Told(self))
+        return lease
+
+    def not_sent(self, alias: str, statements: int) -> None:
+        self.unsent += statements
+
+
+class Told:
+    def __init__(self, onlooker: Onlooker) -> None:
+        self.onlooker = onlooker
+
+    def not_sent(self, statements: int) -> None:
+        self.onlooker.unsent += statements
+
+    def travelled(self, statements: int) -> None:
+        self.onlooker.travelled_ones += statements
+
+    def soiled(self, reason: str, sql: bytes) -> None:
+        raise AssertionError(f"{reason}: {sql!r}")
+
+    def pinned(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+    def ended(self, discarded: str | None, renewed: bool) -> None:
+        assert (discarded, renewed) == (None, False)
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("lease", LEASES)
+@pytest.mark.parametrize("held", [False, True], ids=["closed", "held"])
+def test_who_looks_on_is_told_what_a_block_is_spared(
+    here: World, wire: Wire, lease: str, mode: str | None, kind: str, held: bool
+) -> None:
+    """As many as it costs less than on Django's engine; and the wire carries no other statement."""
+    block, onlooker = BLOCKS[kind], Onlooker()
+    with alias(ALIAS, OURS, PORT=wire.port, OPTIONS={**PLAIN, "pool": pool(mode, lease)}):
+        prepare(ALIAS)
+        block.run(ALIAS)
+        connections[ALIAS].close()
+        look_on(onlooker)
+        try:
+            if held:
+                connections[ALIAS].ensure_connection()
+            with wire.counting() as traffic:
+                block.run(ALIAS)
+        finally:
+            look_away(onlooker)
+    round_trips, statements = block.cost(mode)
+    assert len(traffic.requests) == round_trips
+    assert onlooker.unsent == block.django - statements
+    assert onlooker.travelled_ones == statements - round_trips
 
 
 def test_two_statements_of_a_text_are_one_packet(here: World, wire: Wire) -> None:
