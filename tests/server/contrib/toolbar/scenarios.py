@@ -8,7 +8,6 @@ import threading
 from typing import Any
 
 from debug_toolbar.store import get_store
-from django.conf import settings
 from django.db import connections
 from django.test import AsyncClient, Client
 
@@ -16,6 +15,7 @@ import mysqlpool
 from mysqlpool.backends.mysqlpool import observers
 from tests.helpers import run_threads, session_id
 
+from .settings import SITE
 from .site import SECRET, stats
 
 HERE = "tests/server/contrib/toolbar/site.py"
@@ -54,7 +54,7 @@ def discards() -> int:
 
 
 def is_task() -> bool:
-    return bool(settings.SITE["pool"].get("lease", "transaction") == "task")
+    return bool(SITE["pool"]["lease"] == "task")
 
 
 def assert_nothing_is_out() -> None:
@@ -255,7 +255,7 @@ def a_sync_view_under_asgi() -> None:
 
 
 def a_full_pool() -> None:
-    assert settings.SITE["pool"]["pool_size"] == 1
+    assert SITE["pool"]["pool_size"] == 1
 
     def refused() -> Any:
         return Client(raise_request_exception=False).get("/read/").status_code
