@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import cProfile
 import json
 import os
+import pstats
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 
-from tests.helpers import HANG, ROOT
+from mysqlpool import release_connections
+from mysqlpool.contrib.debug_toolbar import PoolPanel
+from tests.helpers import HANG, ROOT, lease_all
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other", "stock"])
 
@@ -86,6 +90,15 @@ def test_a_request_shows_its_lease_its_place_and_its_session(
     run: Run, lease: str, sql_panel: bool
 ) -> None:
     run("a_request_that_reads", lease, sql_panel=sql_panel)
+
+
+def test_all_panels_of_the_toolbar_may_be_on_too(run: Run) -> None:
+    run("a_request_that_reads", all_panels=True)
+    run("asynchronous", all_panels=True)
+
+
+def test_the_panel_may_be_rendered_into_the_page(run: Run) -> None:
+    run("in_the_page", render_panels=True)
 
 
 def test_a_session_that_was_opened_for_the_request_is_told(run: Run) -> None:
@@ -183,3 +196,38 @@ def test_sqlalchemys_own_pool_shows_all_but_the_wait(run: Run, lease: str) -> No
 
 def test_without_debug_the_figures_are_the_same(run: Run) -> None:
     run("without_debug", debug=False)
+
+
+@pytest.mark.parametrize("lease", LEASES)
+def test_where_no_panel_is_nothing_is_called_for_one(
+    monkeypatch: pytest.MonkeyPatch, lease: str
+) -> None:
+    settings = connections["default"].settings_dict
+    monkeypatch.setitem(settings, "OPTIONS", {"pool": {"pool_size": 1, "lease": lease}})
+
+    def work() -> None:
+        with transaction.atomic(), transaction.atomic():
+            pass
+        with transaction.atomic():
+            lease_all("default")
+        lease_all("default")
+        release_connections()
+
+    work()
+    assert called(work) == set()
+    panel = PoolPanel(None, None)
+    panel.enable_instrumentation()
+    assert {"leasing", "not_sent", "travelled", "give_back"} <= called(work)
+    panel.disable_instrumentation()
+    assert called(work) == set()
+
+
+def called(function: Callable[[], object]) -> set[str]:
+    """The functions that were called for the sake of who looks on."""
+    profile = cProfile.Profile()
+    profile.enable()
+    function()
+    profile.disable()
+    stats: Any = pstats.Stats(profile)
+    rooms = ("observers.py", "watching.py", "witnessed.py", "contrib/debug_toolbar.py")
+    return {name for path, _, name in stats.stats if path.endswith(rooms)}

@@ -86,6 +86,10 @@ def a_request_that_reads() -> None:
         assert text in html
 
 
+def in_the_page() -> None:
+    assert HERE in get("/read/")
+
+
 def the_first_request_opens() -> None:
     get("/read/")
     assert only_lease()["opened"]

@@ -4,6 +4,8 @@ import json
 import os
 from typing import Any
 
+from debug_toolbar.settings import PANELS_DEFAULTS
+
 from tests.settings import DATABASES as BASE
 
 SITE: dict[str, Any] = json.loads(os.environ["SITE"])
@@ -28,10 +30,15 @@ if SITE.get("toolbar_first"):
 ROOT_URLCONF = "tests.server.contrib.toolbar.site"
 STATIC_URL = "/static/"
 TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
-DEBUG_TOOLBAR_PANELS = [
+OTHER_PANELS = [
     "debug_toolbar.panels.history.HistoryPanel",
     "debug_toolbar.panels.timer.TimerPanel",
     *(["debug_toolbar.panels.sql.SQLPanel"] if SITE.get("sql_panel", True) else []),
-    "mysqlpool.contrib.debug_toolbar.PoolPanel",
 ]
-DEBUG_TOOLBAR_CONFIG = {"SHOW_TOOLBAR_CALLBACK": "tests.server.contrib.toolbar.site.is_shown"}
+if SITE.get("all_panels"):
+    OTHER_PANELS = PANELS_DEFAULTS
+DEBUG_TOOLBAR_PANELS = [*OTHER_PANELS, "mysqlpool.contrib.debug_toolbar.PoolPanel"]
+DEBUG_TOOLBAR_CONFIG = {
+    "RENDER_PANELS": SITE.get("render_panels"),
+    "SHOW_TOOLBAR_CALLBACK": "tests.server.contrib.toolbar.site.is_shown",
+}
