@@ -49,8 +49,7 @@ class PoolHealthCheck(HealthCheck):  # type: ignore[misc]
     timeout: dt.timedelta | float = dataclasses.field(default=dt.timedelta(seconds=2), repr=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.alias, str | None):
-            self.alias = tuple(self.alias)
+        self.alias = _aliases(self.alias)
         self.timeout = _duration(self.timeout)
 
     def run(self) -> None:
@@ -76,9 +75,8 @@ class PoolHealthCheck(HealthCheck):  # type: ignore[misc]
         if isinstance(self.alias, str):
             return (self.alias,)
         if self.alias is not None:
-            aliases = tuple(self.alias)
-        else:
-            aliases = tuple(alias for alias in connections if _is_ours(connections[alias]))
+            return tuple(self.alias)
+        aliases = tuple(alias for alias in connections if _is_ours(connections[alias]))
         if not aliases:
             raise ServiceUnavailable("no database is on mysqlpool's engine")
         return aliases
@@ -109,6 +107,18 @@ class PoolHealthCheck(HealthCheck):  # type: ignore[misc]
                 return str(connection.tenure.lease.session.ask(b"SELECT 1"))
         finally:
             connection.close()
+
+
+def _aliases(alias: Any) -> str | tuple[str, ...] | None:
+    if isinstance(alias, str | None):
+        return alias
+    aliases = tuple(alias) if isinstance(alias, Iterable) else ()
+    if not aliases or not all(isinstance(one, str) for one in aliases):
+        raise ImproperlyConfigured(
+            "PoolHealthCheck's alias must be an alias, several aliases, or None for all on "
+            f"mysqlpool's engine, not {alias!r}"
+        )
+    return aliases
 
 
 def _duration(timeout: Any) -> dt.timedelta:

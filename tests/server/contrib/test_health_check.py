@@ -248,3 +248,9 @@ def test_the_page_is_asked_asynchronously_too() -> None:
 def test_a_bad_timeout_is_refused(timeout: Any) -> None:
     with pytest.raises(ImproperlyConfigured, match="timeout must be a timedelta or seconds"):
         PoolHealthCheck(timeout=timeout)
+
+
+@pytest.mark.parametrize("alias", [[], 5, ["default", None]])
+def test_a_bad_alias_is_refused(alias: Any) -> None:
+    with pytest.raises(ImproperlyConfigured, match="alias must be an alias, several aliases, or"):
+        PoolHealthCheck(alias=alias)

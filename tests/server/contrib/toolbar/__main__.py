@@ -7,7 +7,7 @@ import warnings
 
 import django
 
-warnings.simplefilter("error")
+warnings.filterwarnings("error", module="mysqlpool|tests")
 django.setup()
 
 from debug_toolbar.store import get_store  # noqa: E402 - it needs Django's settings
