@@ -23,6 +23,7 @@ from health_check.views import HealthCheckView
 import mysqlpool
 from mysqlpool import release_connections
 from mysqlpool.contrib.health_check import PoolHealthCheck
+from tests.faults.proxy import Proxy
 from tests.helpers import in_thread, lease_all, session_id
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other", "stock"])
@@ -242,6 +243,19 @@ def test_the_page_is_asked_asynchronously_too() -> None:
         response = asyncio.run(ask())
     assert (response.status_code, list(response.json().values())) == (200, ["OK"])
     assert in_use() == {}
+
+
+def test_a_session_on_a_path_that_went_mute_is_told_and_discarded(settle: Any, server: Any) -> None:
+    with Proxy(server) as proxy:
+        settle(
+            HOST="127.0.0.1",
+            PORT=str(proxy.port),
+            OPTIONS={"pool": {"pool_size": 1}, "read_timeout": 1},
+        )
+        assert asked(alias="other") == (200, "OK")
+        proxy.mute()
+        assert "'other'" in unavailable(alias="other", timeout=30)
+    assert mysqlpool.stats()["other"].idle == 0
 
 
 @pytest.mark.parametrize("timeout", [0, -1, "2", True, dt.timedelta()])
