@@ -43,8 +43,11 @@ HOUSE: Mapping[str, Wing] = {
     "apps": Wing(("checks", "events.file"), ("django",)),
     "checks": Wing(("backends", "session.tls", "conf"), ("django", "sqlalchemy", "MySQLdb")),
     "contrib": Wing(
-        ("stats", "backends", "aliases.registry", "aliases.ticker", "pool.locks"),
-        ("django", "MySQLdb", "opentelemetry", "prometheus_client", "dj_database_url", "environ"),
+        ("stats", "backends", "pool", "scopes", "errors", "aliases.registry", "aliases.ticker"),
+        (
+            *("django", "MySQLdb", "opentelemetry", "prometheus_client", "dj_database_url"),
+            *("environ", "debug_toolbar", "health_check"),
+        ),
     ),
     "stats": Wing(("aliases.registry", "pool.times", "errors")),
     "backends": Wing(("aliases", "pool", "session", "conf"), ("django", "MySQLdb")),
@@ -54,7 +57,7 @@ HOUSE: Mapping[str, Wing] = {
     ),
     "executor": Wing(("scopes",)),
     "scopes": Wing(("release",), ("asgiref", "django.core.signals", "django.db")),
-    "middleware": Wing(("release",), ("asgiref", "django.db", "django.http")),
+    "middleware": Wing(("release",), ("asgiref", "django.http")),
     "release": Wing(("events.log",), ("django.db", "django.utils.connection")),
     "pool": Wing(("events.log", "errors"), ("sqlalchemy",)),
     "session": Wing(("errors",), ("django.db", "sqlalchemy", "MySQLdb")),
