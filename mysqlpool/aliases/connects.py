@@ -86,30 +86,40 @@ class Connects:
         try:
             session = connect()
         except MySQLdb.Error as error:
-            if cannot_connect(error) and under(self._lock, self._failed_there, server, begun):
-                self._tell(
-                    logging.WARNING, "outage_began", server=written([server]), errno=error.args[0]
-                )
+            if cannot_connect(error):
+                self._note_absence(server, begun, error.args[0])
             raise
         if self._outages:
-            self._answered(server)
+            self._note_answer(server)
         return session
 
-    def _failed_there(self, server: Server, begun: float) -> bool:
-        """Count a failed connect; whether it is the first one of an outage. Locked."""
-        is_first = server not in self._outages
-        self._outages.setdefault(server, Outage(begun)).failed += 1
-        return is_first
+    def _note_absence(self, server: Server, begun: float, errno: int) -> None:
+        if under(self._lock, self._counted, server, begun) == 1:
+            log_event(
+                logger,
+                logging.WARNING,
+                "outage_began",
+                self._alias,
+                server=written([server]),
+                errno=errno,
+            )
 
-    def _answered(self, server: Server) -> None:
+    def _counted(self, server: Server, begun: float) -> int:
+        """Count a connect that failed in an outage; how many that are. Locked."""
+        outage = self._outages.setdefault(server, Outage(begun))
+        outage.failed += 1
+        return outage.failed
+
+    def _note_answer(self, server: Server) -> None:
         outage = under(self._lock, self._outages.pop, server, None)
         if outage is not None:
-            seconds = round(clock.monotonic() - outage.since, 3)
-            self._tell(
+            log_event(
+                logger,
                 logging.INFO,
                 "outage_ended",
+                self._alias,
                 server=written([server]),
-                seconds=seconds,
+                seconds=round(clock.monotonic() - outage.since, 3),
                 failed=outage.failed,
             )
 
@@ -122,46 +132,64 @@ class Connects:
         try:
             session = connect()
         except Exception as error:
-            self._tell_failure(error, params, clock.monotonic() - begun)
+            self._note_failure(error, safe_text(error, params), clock.monotonic() - begun)
             raise
         self._absent = self._full = False
         return session
 
-    def _tell_failure(self, error: Exception, params: Mapping[str, Any], seconds: float) -> None:
+    def _note_failure(self, error: Exception, text: str | None, seconds: float) -> None:
         was_absent, was_full = self._absent, self._full
         self._absent = cannot_connect(error)
         self._full = classify_connect_error(error) == "full"
         errno = error.args[0] if isinstance(error, MySQLdb.Error) and error.args else None
-        fields = {"errno": errno, "message": safe_text(error, params)}
         if self._full:
-            left_out = self._refusals.left_out(wanted=not was_full)
-            if left_out is not None:
-                self._tell(logging.WARNING, "server_full", **fields, left_out=left_out)
-            if self._waits:
-                return
-        left_out = self._failures.left_out()
-        if left_out is not None:
+            self._tell_full(errno, text, was_full)
+        if not (self._full and self._waits):
             # What goes on failing in an outage is that outage.
             level = logging.DEBUG if self._absent and was_absent else logging.WARNING
-            kind, seconds = type(error).__name__, round(seconds, 3)
-            self._tell(
-                level, "connect_failed", error=kind, **fields, seconds=seconds, left_out=left_out
+            self._tell_failure(level, type(error).__name__, errno, text, seconds)
+
+    def _tell_full(self, errno: object, text: str | None, is_known: bool) -> None:
+        left_out = self._refusals.left_out(wanted=not is_known)
+        if left_out is not None:
+            log_event(
+                logger,
+                logging.WARNING,
+                "server_full",
+                self._alias,
+                errno=errno,
+                message=text,
+                left_out=left_out,
+            )
+
+    def _tell_failure(
+        self, level: int, kind: str, errno: object, text: str | None, seconds: float
+    ) -> None:
+        left_out = self._failures.left_out()
+        if left_out is not None:
+            log_event(
+                logger,
+                level,
+                "connect_failed",
+                self._alias,
+                error=kind,
+                errno=errno,
+                message=text,
+                seconds=round(seconds, 3),
+                left_out=left_out,
             )
 
     def demoted(self, server: Server, failure: Failure) -> None:
         """Tell that a server takes no writes any more, once a minute at most."""
-        left_out = under(
-            self._lock, self._demoted.setdefault, server, Seldom(BETWEEN_DEMOTIONS)
-        ).left_out()
+        seldom = under(self._lock, self._demoted.setdefault, server, Seldom(BETWEEN_DEMOTIONS))
+        left_out = seldom.left_out()
         if left_out is not None:
-            reason = failure.name.lower()
-            self._tell(
+            log_event(
+                logger,
                 logging.WARNING,
                 "demoted",
+                self._alias,
                 server=written([server]),
-                reason=reason,
+                reason=failure.name.lower(),
                 left_out=left_out,
             )
-
-    def _tell(self, level: int, event: str, **fields: Any) -> None:
-        log_event(logger, level, event, self._alias, **fields)

@@ -206,7 +206,7 @@ def logged_events() -> Iterator[tuple[str, str]]:
         ]
         loggers = [call.args[0] for call in calls if ast.unparse(call.func) == "logging.getLogger"]
         for call in calls:
-            if ast.unparse(call.func).endswith(("log_event", "_warn", "_tell")):
+            if ast.unparse(call.func).endswith(("log_event", "_warn")):
                 (logger,) = map(ast.literal_eval, loggers)
                 names = [a.value for a in call.args if isinstance(a, ast.Constant)]
                 yield from ((name, logger) for name in names if isinstance(name, str))
