@@ -40,7 +40,7 @@ HOUSE: Mapping[str, Wing] = {
     "__init__": Wing(
         ("contrib.database_url", "stats", "executor", "scopes", "release", "aliases.registry")
     ),
-    "apps": Wing(("checks", "events.file"), ("django",)),
+    "apps": Wing(("checks", "stats_log", "events.file"), ("django",)),
     "checks": Wing(("backends", "session.tls", "conf"), ("django", "sqlalchemy", "MySQLdb")),
     "contrib": Wing(
         ("stats", "backends", "pool", "scopes", "errors", "aliases.registry", "aliases.ticker"),
@@ -49,6 +49,7 @@ HOUSE: Mapping[str, Wing] = {
             *("environ", "debug_toolbar", "health_check"),
         ),
     ),
+    "stats_log": Wing(("stats", "aliases.ticker", "events.log")),
     "stats": Wing(("aliases.registry", "pool.times", "errors")),
     "backends": Wing(("aliases", "pool", "session", "conf"), ("django", "MySQLdb")),
     "aliases": Wing(
