@@ -34,6 +34,7 @@ TEST = [
     "pytest-django",
     "pytest-timeout",
     "rich",
+    "selenium",
     "tqdm",
 ]
 LINT = ["django-stubs", "docutils", "mypy", "ruff", "types-mysqlclient", "types-tqdm"]
@@ -54,7 +55,7 @@ setup(
     license_files=["LICENSE"],
     keywords=["django", "mysql", "mariadb", "connection pool", "threads", "sqlalchemy"],
     packages=find_packages(include=["mysqlpool", "mysqlpool.*"]),
-    package_data={"mysqlpool": ["py.typed"]},
+    package_data={"mysqlpool": ["py.typed"], "mysqlpool.contrib.status": ["*.html", "*.css"]},
     zip_safe=False,
     python_requires=">=3.11",
     install_requires=[

@@ -40,10 +40,15 @@ HOUSE: Mapping[str, Wing] = {
     "__init__": Wing(
         ("contrib.database_url", "stats", "executor", "scopes", "release", "aliases.registry")
     ),
+    "urls": Wing(("contrib.status", "conf.visitors"), ("django.urls",)),
     "apps": Wing(("checks", "events.file"), ("django",)),
     "checks": Wing(("backends", "session.tls", "conf"), ("django", "sqlalchemy", "MySQLdb")),
     "contrib": Wing(
-        ("backends",), ("django", "MySQLdb", "opentelemetry", "dj_database_url", "environ")
+        (
+            *("stats", "backends", "aliases.registry", "aliases.ticker", "release", "pool.clock"),
+            *("conf.visitors", "errors"),
+        ),
+        ("django", "MySQLdb", "opentelemetry", "dj_database_url", "environ"),
     ),
     "stats": Wing(("aliases.registry", "pool.times", "errors")),
     "backends": Wing(("aliases", "pool", "session", "conf"), ("django", "MySQLdb")),
