@@ -14,6 +14,7 @@ from django.core import signing
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.crypto import constant_time_compare, salted_hmac
+from django.utils.encoding import escape_uri_path
 
 __all__ = ["COOKIE", "has_badge", "pin_badge"]
 
@@ -30,7 +31,7 @@ def pin_badge(request: HttpRequest, response: HttpResponseBase) -> None:
         COOKIE,
         signing.dumps(owner, salt=SALT),
         max_age=SECONDS,
-        path=request.path,
+        path=escape_uri_path(request.path),
         secure=request.is_secure() or bool(settings.SESSION_COOKIE_SECURE),
         httponly=True,
         samesite="Strict",

@@ -16,8 +16,8 @@ from django.contrib.auth.decorators import login_not_required
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template import context_processors
-from django.urls import NoReverseMatch, reverse
 from django.utils.cache import add_never_cache_headers
+from django.utils.encoding import escape_uri_path
 from django.views.decorators.http import require_safe
 
 from mysqlpool.conf.visitors import parse_visitors
@@ -166,16 +166,12 @@ def _guarded(response: HttpResponse) -> HttpResponse:
 
 
 def _style_url(request: HttpRequest) -> str:
-    """Where the style sheet is, under whatever the URLs were included."""
-    version = f"?v={STYLE_VERSION}"
-    match: Any = request.resolver_match
-    if match is None:  # The view was called by no URL.
-        return f"style.css{version}"
-    name = ":".join([*match.namespaces, "style"])
-    try:
-        return reverse(name, args=match.args, kwargs=match.captured_kwargs) + version
-    except NoReverseMatch:  # Its URLs are the project's own, and have no such name.
-        return f"style.css{version}"
+    """Where the style sheet is: beside the page, wherever that is, also behind a proxy.
+
+    The page's URL may end without a slash. Then its last part is the first of the style's.
+    """
+    last = request.path.rpartition("/")[2]
+    return f"./{escape_uri_path(last)}style.css?v={STYLE_VERSION}"
 
 
 def _nonce(request: HttpRequest) -> str:
