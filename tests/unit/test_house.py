@@ -41,15 +41,16 @@ HOUSE: Mapping[str, Wing] = {
         ("contrib.database_url", "stats", "executor", "scopes", "release", "aliases.registry")
     ),
     "urls": Wing(("contrib.status", "conf.visitors"), ("django.urls",)),
-    "apps": Wing(("checks", "events.file"), ("django",)),
+    "apps": Wing(("checks", "stats_log", "events.file"), ("django",)),
     "checks": Wing(("backends", "session.tls", "conf"), ("django", "sqlalchemy", "MySQLdb")),
     "contrib": Wing(
         (
             *("stats", "backends", "aliases.registry", "aliases.ticker", "release", "pool.clock"),
-            *("conf.visitors", "errors"),
+            *("events.reading", "conf", "errors"),
         ),
         ("django", "MySQLdb", "opentelemetry", "dj_database_url", "environ"),
     ),
+    "stats_log": Wing(("stats", "aliases.ticker", "events.log")),
     "stats": Wing(("aliases.registry", "pool.times", "errors")),
     "backends": Wing(("aliases", "pool", "session", "conf"), ("django", "MySQLdb")),
     "aliases": Wing(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from typing import Any
 from django.template import Context, Engine
 
 from mysqlpool.errors import Holder
+from mysqlpool.events.reading import ProcessStatistics
 
 from .chart import HEIGHT, WIDTH, draw
-from .report import PoolReport, Report
+from .report import PoolReport, Processes, Report
 
 __all__ = ["STYLE", "STYLE_VERSION", "page_of"]
 
@@ -47,6 +49,7 @@ def page_of(report: Report, *, style: str, refresh: int | None = None, nonce: st
         "width": str(WIDTH),
         "height": str(HEIGHT),
         "pools": [_pool(one) for one in report.pools],
+        "others": None if report.others is None else _others(report.others, report.time),
     }
     return _engine().get_template("page.html").render(Context(context, use_l10n=False))
 
@@ -66,6 +69,21 @@ def _pool(one: PoolReport) -> Mapping[str, Any]:
         "holders": [_holder(each) for each in one.holders],
         "holders_count": str(len(one.holders)),
     }
+
+
+def _others(others: Processes, now: datetime) -> Mapping[str, Any]:
+    return {
+        "error": others.error,
+        "interval": spoken(others.interval),
+        "found": [_process(one, (now - one.time).total_seconds()) for one in others.found],
+    }
+
+
+def _process(one: ProcessStatistics, seconds: float) -> Mapping[str, str]:
+    wanted = ("in_use", "limit", "idle", "waiting", "timeouts")
+    figures = {name: str(one.fields.get(name, "?")) for name in wanted}
+    process = {"pid": str(one.pid), "program": one.program, "alias": one.alias}
+    return {**process, **figures, "ago": spoken(max(0.0, seconds))}
 
 
 def _figures(one: PoolReport) -> Iterator[tuple[str, str]]:

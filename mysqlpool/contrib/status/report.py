@@ -8,13 +8,15 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from mysqlpool.conf.event_log import event_log_settings
 from mysqlpool.errors import Holder
+from mysqlpool.events.reading import ProcessStatistics, latest_statistics
 from mysqlpool.pool import clock
 from mysqlpool.stats import PoolStats, holders, stats, waiting_seconds
 
 from .history import Point, history, level_of
 
-__all__ = ["PoolReport", "Report", "report"]
+__all__ = ["PoolReport", "Processes", "Report", "report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +39,37 @@ class PoolReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Processes:
+    """What other processes said of their pools in the event log, within three of its intervals.
+
+    ``error`` tells why the log could not be read.
+    """
+
+    interval: float
+    found: tuple[ProcessStatistics, ...] = ()
+    error: str | None = None
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "time": one.time.isoformat(timespec="milliseconds"),
+                "pid": one.pid,
+                "program": one.program,
+                "alias": one.alias,
+                **one.fields,
+            }
+            for one in self.found
+        ]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """The pools by alias, in the order of DATABASES' aliases' names."""
+    """The pools of this process by alias, and others' if there is an event log with statistics."""
 
     time: datetime
     pid: int
     pools: tuple[PoolReport, ...]
+    others: Processes | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON. Times are seconds."""
@@ -50,12 +77,13 @@ class Report:
             "time": self.time.isoformat(timespec="milliseconds"),
             "pid": self.pid,
             "pools": {one.alias: one.as_dict() for one in self.pools},
+            "processes": None if self.others is None else self.others.as_dicts(),
         }
 
 
 def report() -> Report:
     """Look at everything. Opens no pool, and leases nothing."""
-    return Report(datetime.now(UTC), os.getpid(), tuple(_pools()))
+    return Report(datetime.now(UTC), os.getpid(), tuple(_pools()), _others())
 
 
 def _pools() -> Iterator[PoolReport]:
@@ -68,3 +96,16 @@ def _pools() -> Iterator[PoolReport]:
             held.get(alias, ()),
             history.points(alias, now, level_of(one)),
         )
+
+
+def _others() -> Processes | None:
+    log = event_log_settings()
+    if log is None or not log.stats_interval:
+        return None
+    try:
+        told = latest_statistics(log.filename, 3 * log.stats_interval)
+    except OSError as error:
+        return Processes(log.stats_interval, error=error.strerror)
+    own = os.getpid()
+    found = tuple(one for one in told if one.pid != own and not one.ended)
+    return Processes(log.stats_interval, found)
