@@ -104,12 +104,14 @@ def hold_one(taken: threading.Barrier, end: threading.Event) -> None:
 
 
 @contextmanager
-def holders(*names: str) -> Iterator[threading.Event]:
+def holders(
+    *names: str, hold: Callable[[threading.Barrier, threading.Event], None] = hold_one
+) -> Iterator[threading.Event]:
     """Threads of these names hold a session each, until the block ends or the event is set."""
     end, taken = threading.Event(), threading.Barrier(len(names) + 1)
     with ExitStack() as stack:
         for name in names:
-            stack.enter_context(running(name, partial(hold_one, taken, end)))
+            stack.enter_context(running(name, partial(hold, taken, end)))
         stack.callback(end.set)
         taken.wait(HANG)
         yield end
