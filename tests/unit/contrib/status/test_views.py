@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import os
+import re
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +31,8 @@ from mysqlpool.contrib.status import access, badge, report, views
 from mysqlpool.contrib.status.history import History, Point
 from mysqlpool.contrib.status.page import STYLE_VERSION
 from mysqlpool.errors import Holder, TooManyWaiters
+from tests.helpers import ROOT
+from tests.readme import blocks_of
 
 TOKEN = "a-token-that-is-long-enough"
 OTHER_TOKEN = "another-one-that-is-long-enough"
@@ -716,3 +720,75 @@ def test_a_bad_number_of_seconds_is_refused(staff: Client, value: str) -> None:
 
 def test_a_stranger_does_not_learn_whether_a_query_is_good(client: Client) -> None:
     assert client.get("/mysqlpool/health/?sustained=x").status_code == 403
+
+
+# What Django's own settings do to a check, as docs/status-page.rst has it
+
+
+DOC = (ROOT / "docs" / "status-page.rst").read_text(encoding="utf-8")
+
+
+def test_a_check_needs_a_host_that_is_allowed(staff: Client, settings: Settings) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.common.CommonMiddleware"]
+    settings.ALLOWED_HOSTS = ["shop.example.com"]
+    assert staff.get("/mysqlpool/health/", headers={"Host": "10.0.0.7"}).status_code == 400
+    assert staff.get("/mysqlpool/health/", headers={"Host": "shop.example.com"}).status_code == 200
+
+
+def test_a_check_by_plain_http_is_left_out_of_the_redirect(
+    staff: Client, settings: Settings
+) -> None:
+    settings.MIDDLEWARE = ["django.middleware.security.SecurityMiddleware", *settings.MIDDLEWARE]
+    settings.SECURE_SSL_REDIRECT = True
+    assert staff.get("/mysqlpool/health/").status_code == 301
+    [line] = [line for line in DOC.splitlines() if "SECURE_REDIRECT_EXEMPT = " in line]
+    names: dict[str, Any] = {}
+    exec(line.strip(), names)
+    settings.SECURE_REDIRECT_EXEMPT = names["SECURE_REDIRECT_EXEMPT"]
+    assert staff.get("/mysqlpool/health/").status_code == 200
+    assert staff.get("/mysqlpool/").status_code == 301
+
+
+def test_the_settings_of_the_docs_are_taken(
+    client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEALTH_TOKEN", OTHER_TOKEN)
+    monkeypatch.setenv("STATUS_TOKEN", TOKEN)
+    names: dict[str, Any] = {}
+    for block in blocks_of(DOC):
+        if block.kind == "python":
+            exec(compile(block.text, "docs/status-page.rst", "exec"), names)
+    for name, value in names.items():
+        if name.isupper():
+            setattr(settings, name, value)
+    assert [str(one.pattern) for one in names["urlpatterns"]] == ["mysqlpool/"]
+    for url, address in (("/mysqlpool/", "10.8.0.9"), ("/mysqlpool/health/", "10.1.2.3")):
+        assert client.get(url, REMOTE_ADDR=address).status_code == 200
+    commands = re.findall(r'curl -H "(.+?): (.*?)\$(\w+)" \S+example.com(\S+)', DOC)
+    assert len(commands) == 2
+    for header, scheme, variable, url in commands:
+        value = scheme + os.environ[variable]
+        assert client.get(url, headers={header: value}).status_code == 200
+
+
+@pytest.mark.parametrize("query", re.findall(r"``(?:health/)?(\?\w+=\w+)``", DOC))
+def test_the_queries_of_the_docs_are_taken(staff: Client, query: str) -> None:
+    page = "/mysqlpool/health/" if "sustained" in query else "/mysqlpool/"
+    assert staff.get(page + query).status_code == 200
+
+
+@pytest.mark.parametrize("name", re.findall(r"``(mysqlpool:\w+)``", DOC))
+def test_the_names_of_the_docs_are_there(name: str) -> None:
+    assert reverse(name).startswith("/mysqlpool/")
+
+
+def test_the_policy_of_the_docs_is_sent() -> None:
+    told = re.findall(r"``Content-Security-Policy: (.*?)``", DOC, re.DOTALL)
+    assert [" ".join(one.split()) for one in told] == [views.POLICY]
+
+
+def test_the_pictures_of_the_docs_are_there_and_small() -> None:
+    pictures = re.findall(r"image:: (\S+)", DOC)
+    assert len(pictures) == 3
+    for name in pictures:
+        assert (ROOT / "docs" / name).stat().st_size < 150_000
