@@ -1,7 +1,7 @@
 """The page: a report as HTML, by an engine of templates that is the page's own.
 
-So it works with whatever ``TEMPLATES`` and ``INSTALLED_APPS`` say. The engine escapes all that it
-is given. Numbers come to it as text, so that no language's format gets into a path of SVG.
+So it works with whatever ``TEMPLATES`` and ``INSTALLED_APPS`` say. All that it is given is
+escaped. Numbers come to it as text, so that no language's format gets into a path of SVG.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STYLE_VERSION = hashlib.sha256(STYLE.encode()).hexdigest()[:12]
 
 @cache
 def _engine() -> Engine:
-    return Engine(dirs=[str(HERE)], autoescape=True)
+    return Engine(dirs=[str(HERE)])
 
 
 def page_of(report: Report, *, style: str, refresh: int | None = None, nonce: str = "") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -28,6 +29,14 @@ def time(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     monkeypatch.setattr(mysqlpool.pool.caretaker, "watch", lambda one: None)
     monkeypatch.setattr(mysqlpool.pool.clock, "monotonic", clock)
     return clock
+
+
+@pytest.fixture
+def workers(time: FakeClock) -> Iterator[ThreadPoolExecutor]:
+    """Threads whose time is over with the test, also where that fails."""
+    with ThreadPoolExecutor(16) as workers:
+        yield workers
+        time.advance(100_000)
 
 
 def wait(pool: FairQueuePool, workers: ThreadPoolExecutor) -> Future[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from urllib.parse import urljoin
 
 import pytest
 from django.conf import settings as project
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError, connections
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client, RequestFactory
@@ -644,6 +646,13 @@ def test_it_answers_under_asgi(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (await AsyncClient().get("/mysqlpool/health/")).status_code == 200
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", ["STATUS_TOKEN", "HEALTH_TOKEN", "HEALTH_ADDRESSES"])
+def test_a_bad_setting_is_refused_when_the_urls_are_loaded(settings: Settings, name: str) -> None:
+    setattr(settings, f"MYSQLPOOL_{name}", "short")
+    with pytest.raises(ImproperlyConfigured, match=f"MYSQLPOOL_{name} must be"):
+        importlib.reload(mysqlpool.urls)
 
 
 # Health
