@@ -41,10 +41,15 @@ class Standing(Enum):
 
     VISITOR = auto()  # named by the settings
     STAFF = auto()
+    BADGED = auto()  # staff a while ago, where the database could not be asked now
     OTHER = auto()  # a user who is not staff, or not active
     ANONYMOUS = auto()
     UNKNOWN = auto()  # the database could not be asked
     NO_USERS = auto()  # the project has no AuthenticationMiddleware, which tells of users
+
+    @property
+    def may_look(self) -> bool:
+        return self in (Standing.VISITOR, Standing.STAFF, Standing.BADGED)
 
 
 def is_visitor(request: HttpRequest, *visitors: Visitors) -> bool:
@@ -99,7 +104,7 @@ def standing_of(request: HttpRequest, has_badge: Callable[[], bool]) -> Standing
             time.sleep(PAUSE)
         except Error:
             break
-    return Standing.STAFF if has_badge() else Standing.UNKNOWN
+    return Standing.BADGED if has_badge() else Standing.UNKNOWN
 
 
 def _standing(user: Any) -> Standing:

@@ -61,7 +61,7 @@ def _door(view: View) -> View:
 def status(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
     """The page, or with ``?format=json`` what is on it; for staff, and whom the settings name."""
     standing = _standing(request, "STATUS")
-    if standing not in (Standing.VISITOR, Standing.STAFF):
+    if not standing.may_look:
         return _guarded(_refusal(request, standing, "STATUS"))
     try:
         wanted, refresh = format_of(request), refresh_of(request)
@@ -73,7 +73,7 @@ def status(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         response = HttpResponse(
             page_of(report(), style=_style_url(request), refresh=refresh, nonce=_nonce(request))
         )
-    if standing is Standing.STAFF:
+    if standing is Standing.STAFF:  # A badge is no reason for another one.
         pin_badge(request, response)
     return _guarded(response)
 
@@ -82,7 +82,7 @@ def status(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
 def health(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
     """200, or 503 where a pool has had waiters for ``?sustained=10`` seconds without a break."""
     standing = _standing(request, "HEALTH", "STATUS")
-    if standing not in (Standing.VISITOR, Standing.STAFF):
+    if not standing.may_look:
         return _guarded(_refusal(request, standing, "HEALTH"))
     try:
         wanted, sustained = format_of(request), sustained_of(request)

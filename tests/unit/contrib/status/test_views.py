@@ -355,6 +355,12 @@ def test_a_forged_badge_is_none(monkeypatch: pytest.MonkeyPatch, forged: str | N
     assert client.get("/mysqlpool/").status_code == 503
 
 
+def test_a_badge_is_not_renewed_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or whoever is no longer staff would have one for as long as the database is away."""
+    client = with_badge(monkeypatch)
+    assert badge.COOKIE not in client.get("/mysqlpool/").cookies
+
+
 def test_a_badge_grows_old(monkeypatch: pytest.MonkeyPatch) -> None:
     client = with_badge(monkeypatch)
     monkeypatch.setattr(badge, "SECONDS", -1)
