@@ -39,6 +39,7 @@ TEST = [
 ]
 LINT = ["django-stubs", "docutils", "mypy", "ruff", "types-mysqlclient", "types-tqdm"]
 TOX = ["tox"]
+DOCS = ["furo", "sphinx", "sphinx-copybutton"]
 BENCH = ["django-db-connection-pool", "rich"]
 
 setup(
@@ -69,8 +70,9 @@ setup(
         "test": TEST,
         "lint": LINT,
         "tox": TOX,
+        "docs": DOCS,
         "bench": BENCH,
-        "dev": [*TEST, *LINT, *TOX, *BENCH, "pre-commit"],
+        "dev": [*TEST, *LINT, *TOX, *DOCS, *BENCH, "pre-commit"],
     },
     classifiers=[
         "Development Status :: 3 - Alpha",

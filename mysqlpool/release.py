@@ -46,14 +46,14 @@ def release_connections(using: Using = None) -> None:
     is not in ``DATABASES``.
     """
     wanted = aliases_from(using)
-    in_flight = sys.exc_info()[1]
-    errors = [
-        error
-        for connection in connections.all(initialized_only=True)
-        if wanted is None or connection.alias in wanted
-        if (error := _release(connection)) is not None
-    ]
-    _report(errors, in_flight)
+    raised = _report(_release_all(wanted), sys.exc_info()[1])
+    if raised is not None:
+        try:
+            raise raised
+        finally:
+            # Its traceback leads to this frame. Had it a name here, it would keep all its frames,
+            # and a lease in them, until the garbage collector comes.
+            del raised
 
 
 @contextmanager
@@ -86,6 +86,16 @@ def aliases_from(using: Using) -> frozenset[str] | None:
     return aliases
 
 
+def _release_all(wanted: frozenset[str] | None) -> list[BaseException]:
+    """Close this thread's connections, of these aliases or all; the errors of that."""
+    return [
+        error
+        for connection in connections.all(initialized_only=True)
+        if wanted is None or connection.alias in wanted
+        if (error := _release(connection)) is not None
+    ]
+
+
 def _release(connection: BaseDatabaseWrapper) -> BaseException | None:
     """Close one connection. Its error is returned, and not raised."""
     if connection.connection is None and not getattr(connection, "is_suspended", False):
@@ -116,7 +126,8 @@ def _log_left_in_atomic(connection: BaseDatabaseWrapper) -> None:
     log_event(logger, level, "release_in_atomic", connection.alias)
 
 
-def _report(errors: list[BaseException], in_flight: BaseException | None) -> None:
+def _report(errors: list[BaseException], in_flight: BaseException | None) -> BaseException | None:
+    """Log the errors but the one that is to be raised, which is returned."""
     # What asks the thread to stop (KeyboardInterrupt, SystemExit) is raised in any case.
     raised = next((error for error in errors if not isinstance(error, Exception)), None)
     if raised is None and in_flight is None and errors:
@@ -124,5 +135,4 @@ def _report(errors: list[BaseException], in_flight: BaseException | None) -> Non
     for error in errors:
         if error is not raised:
             log_event(logger, logging.WARNING, "release_failed", exc_info=error)
-    if raised is not None:
-        raise raised
+    return raised

@@ -23,8 +23,8 @@ from mysqlpool.errors import Holder
 from mysqlpool.events.log import JSONLinesFormatter
 from mysqlpool.pool.pool import ABSENT, FULL
 from mysqlpool.pool.report import _fields
+from tests.documents import blocks_of
 from tests.helpers import ROOT
-from tests.readme import blocks_of
 from tests.unit.events.test_reading import line
 
 PAGE = ROOT / "docs" / "events.rst"
