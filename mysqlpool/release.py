@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from .events.log import log_event
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-__all__ = ["Using", "aliases_from", "release_connections", "released"]
+__all__ = ["Using", "aliases_from", "release_connections", "release_pooled", "released"]
 
 Using = str | Iterable[str] | None
 
@@ -46,14 +46,14 @@ def release_connections(using: Using = None) -> None:
     is not in ``DATABASES``.
     """
     wanted = aliases_from(using)
-    raised = _report(_release_all(wanted), sys.exc_info()[1])
-    if raised is not None:
-        try:
-            raise raised
-        finally:
-            # Its traceback leads to this frame. Had it a name here, it would keep all its frames,
-            # and a lease in them, until the garbage collector comes.
-            del raised
+    made = connections.all(initialized_only=True)
+    _release_all(made if wanted is None else [one for one in made if one.alias in wanted])
+
+
+def release_pooled() -> None:
+    """The same for the aliases of mysqlpool's engines, and for no other connection."""
+    made = connections.all(initialized_only=True)
+    _release_all([one for one in made if getattr(one, "uses_mysqlpool", False)])
 
 
 @contextmanager
@@ -86,14 +86,19 @@ def aliases_from(using: Using) -> frozenset[str] | None:
     return aliases
 
 
-def _release_all(wanted: frozenset[str] | None) -> list[BaseException]:
-    """Close this thread's connections, of these aliases or all; the errors of that."""
-    return [
-        error
-        for connection in connections.all(initialized_only=True)
-        if wanted is None or connection.alias in wanted
-        if (error := _release(connection)) is not None
-    ]
+def _release_all(wanted: Sequence[BaseDatabaseWrapper]) -> None:
+    """Release these, and raise the first error, unless another is being handled."""
+    errors = [error for one in wanted if (error := _release(one)) is not None]
+    if not errors:
+        return
+    raised = _report(errors, sys.exc_info()[1])
+    try:
+        if raised is not None:
+            raise raised
+    finally:
+        # Its traceback leads to this frame. Had it a name here, it would keep all its frames,
+        # and a lease in them, until the garbage collector comes.
+        del raised, errors, error
 
 
 def _release(connection: BaseDatabaseWrapper) -> BaseException | None:

@@ -12,6 +12,7 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Protocol
 
@@ -134,6 +135,12 @@ class AliasPool(ABC):
         the pool class lets nobody else in, and ``MySQLdb.Error`` when a session
         cannot be opened.
         """
+
+    def within(self, seconds: float) -> AbstractContextManager[None]:
+        """In this block a request of this thread ends after so many seconds, if the pool's own
+        timeout is longer, and the pool class can do that.
+        """
+        return nullcontext()
 
     @abstractmethod
     def close(self) -> None:

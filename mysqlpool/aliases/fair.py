@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, cast
 
@@ -73,6 +74,9 @@ class FairAliasPool(AliasPool):
         except UnscopedLease:  # It does not come to the pool, which would count it.
             self.count("unscoped")
             raise
+
+    def within(self, seconds: float) -> AbstractContextManager[None]:
+        return self.pool.within(seconds)
 
     def retire(self, is_gone: Callable[[Session], bool]) -> None:
         self.pool.retire(is_gone)

@@ -1,5 +1,7 @@
 """OpenTelemetry: a span for each statement, COMMIT and ROLLBACK on the aliases of mysqlpool.
 
+The metrics of the pools, which `instrument` begins to tell, too, are in `opentelemetry_metrics`.
+
 The names and values are those of the stable semantic conventions for database clients:
 https://opentelemetry.io/docs/specs/semconv/db/mysql/. What they leave to the instrumentation:
 
@@ -31,50 +33,46 @@ from django.db import Error
 
 from mysqlpool.backends.mysqlpool.observers import observe
 
+from .opentelemetry_metrics import instrument_metrics, uninstrument_metrics
+from .redaction import COMMENT, FLAGS, QUOTED, STRING, without_values
+
 if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
-__all__ = ["instrument", "uninstrument"]
+__all__ = ["instrument", "instrument_metrics", "uninstrument", "uninstrument_metrics"]
 
-MAX_REDACTED = 4096
 MAX_SUMMARY = 255  # the conventions' limit
 
-_COMMENT = r"/\*.*?(?:\*/|\Z) | --(?=\s|\Z)[^\n]* | \#[^\n]*"
-_QUOTED = r"`[^`]*`"
-_STRING = r"'[^']*(?:'|\Z) | \"[^\"]*(?:\"|\Z)"
-_FLAGS = re.IGNORECASE | re.DOTALL | re.VERBOSE
-
-# An identifier is matched so that its digits are not taken for a number.
-_TO_REDACT = re.compile(
-    rf"(?P<comment>{_COMMENT})"
-    rf"|(?P<literal>{_STRING} | \d[\w.]* | \b(?:TRUE|FALSE)\b)"
-    rf"|{_QUOTED} | [^\W\d][\w$]*",
-    _FLAGS,
-)
-_VERB = re.compile(rf"(?: \s | \( | {_COMMENT} )*+ ([A-Z]+)", _FLAGS)
-_TABLE = rf"( (?:{_QUOTED} | [\w$]+) (?: \. (?:{_QUOTED} | [\w$]+) )? )"
+_VERB = re.compile(rf"(?: \s | \( | {COMMENT} )*+ ([A-Z]+)", FLAGS)
+_TABLE = rf"( (?:{QUOTED} | [\w$]+) (?: \. (?:{QUOTED} | [\w$]+) )? )"
 _MODIFIERS = r"(?: \s+ (?:LOW_PRIORITY|DELAYED|HIGH_PRIORITY|QUICK|IGNORE) )*+"
-_INTO = re.compile(rf"{_MODIFIERS} (?: \s+ INTO )? \s+ {_TABLE}", _FLAGS)
-_FROM = re.compile(rf"{_COMMENT} | {_QUOTED} | {_STRING} | [()] | \b FROM \s+ {_TABLE}", _FLAGS)
+_INTO = re.compile(rf"{_MODIFIERS} (?: \s+ INTO )? \s+ {_TABLE}", FLAGS)
+_FROM = re.compile(rf"{COMMENT} | {QUOTED} | {STRING} | [()] | \b FROM \s+ {_TABLE}", FLAGS)
 _WITH_INTO = frozenset({"INSERT", "REPLACE", "UPDATE"})
 _WITH_FROM = frozenset({"SELECT", "DELETE"})
 
 
-def instrument(tracer_provider: TracerProvider | None = None) -> None:
-    """Make spans of all statements, in every thread, on each alias of mysqlpool.
+def instrument(
+    tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
+) -> None:
+    """Make spans of all statements, in every thread, on each alias of mysqlpool, and tell metrics.
 
-    ``tracer_provider`` is OpenTelemetry's global one by default. Call it once a process, such as in
+    Both providers are OpenTelemetry's global ones by default. Call it once a process, such as in
     ``AppConfig.ready()``; a second call replaces the first. Connections that are there already take
-    part from their next cursor on.
+    part from their next cursor on. For metrics alone there is
+    `mysqlpool.contrib.opentelemetry_metrics.instrument_metrics`.
 
     Raises ``ImproperlyConfigured`` when OpenTelemetry is not installed.
     """
     observe(_Spans(tracer_provider))
+    instrument_metrics(meter_provider)
 
 
 def uninstrument() -> None:
-    """Make no more spans. Does nothing where `instrument` was not called."""
+    """Make no more spans and tell no more metrics. Does nothing without `instrument`."""
     observe(None)
+    uninstrument_metrics()
 
 
 class _Spans:
@@ -186,19 +184,7 @@ def _text(sql: Any, params: Any) -> str | None:
         sql = sql.decode(errors="replace")
     if not isinstance(sql, str):
         return None
-    return sql if params else _redacted(sql)
-
-
-def _redacted(sql: str) -> str | None:
-    if "\\" in sql:
-        return None
-    return _TO_REDACT.sub(_without_value, sql[:MAX_REDACTED]).strip()
-
-
-def _without_value(match: re.Match[str]) -> str:
-    if match["comment"] is not None:
-        return " "
-    return match[0] if match["literal"] is None else "?"
+    return sql if params else without_values(sql)
 
 
 def _summary(text: str | None) -> str | None:

@@ -73,11 +73,11 @@ class Acquisition(Request):
         identity: Any = None,
         scoped: bool = True,
     ) -> None:
-        self.terms = terms
         self.lease = lease
         self.prefer = prefer
         self.scoped = scoped
         self.thread = thread = terms.threads.present()
+        self.terms = terms if thread.terms is None else thread.terms
         self.identity = thread.identity if identity is None else identity
         where = thread.where
         if where is None or prefer is None:

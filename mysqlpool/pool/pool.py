@@ -14,7 +14,9 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from logging import DEBUG, Logger
 from typing import Any
@@ -252,6 +254,20 @@ class FairQueuePool(Pool):
     def wanted(self) -> Any:
         """The identity that this thread's present request asks for; for creator and ``renew``."""
         return self._terms.threads.present().identity
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """In this block this thread's requests end after so many seconds, if ``timeout`` is longer.
+
+        That is for who has less time than all others, such as a health check.
+        """
+        thread = self.this_thread()
+        shorter = replace(self._terms, timeout=min(seconds, self._terms.timeout))
+        before, thread.terms = thread.terms, shorter
+        try:
+            yield
+        finally:
+            thread.terms = before
 
     def needed_while(self, is_needed: Callable[[], bool]) -> None:
         """Have idle sessions closed, those of ``min_idle`` too, once ``is_needed()`` is false.

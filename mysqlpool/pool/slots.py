@@ -310,7 +310,7 @@ class Slots:
     def note_wait(self, request: Request) -> None:
         """Count a request that has to wait, once, however often it queues. Locked."""
         if not request.waited:
-            request.waited = True
+            request.waited = request.lease.waited = True
             self.tally.events["waits"] += 1
 
     def note_waiters(self, request: Request) -> None:

@@ -45,10 +45,13 @@ HOUSE: Mapping[str, Wing] = {
     "checks": Wing(("backends", "session.tls", "conf"), ("django", "sqlalchemy", "MySQLdb")),
     "contrib": Wing(
         (
-            *("stats", "backends", "aliases.registry", "aliases.ticker", "release", "pool.clock"),
-            *("events.reading", "conf", "errors"),
+            *("stats", "backends", "release", "pool", "scopes", "events.reading", "conf"),
+            *("errors", "aliases.registry", "aliases.ticker"),
         ),
-        ("django", "MySQLdb", "opentelemetry", "dj_database_url", "environ"),
+        (
+            *("django", "MySQLdb", "opentelemetry", "prometheus_client", "dj_database_url"),
+            *("environ", "debug_toolbar", "health_check"),
+        ),
     ),
     "stats_log": Wing(("stats", "aliases.ticker", "events.log")),
     "stats": Wing(("aliases.registry", "pool.times", "errors")),
@@ -59,7 +62,7 @@ HOUSE: Mapping[str, Wing] = {
     ),
     "executor": Wing(("scopes",)),
     "scopes": Wing(("release",), ("asgiref", "django.core.signals", "django.db")),
-    "middleware": Wing(("release",), ("asgiref", "django.db", "django.http")),
+    "middleware": Wing(("release",), ("asgiref", "django.http")),
     "release": Wing(("events.log",), ("django.db", "django.utils.connection")),
     "pool": Wing(("events.log", "errors"), ("sqlalchemy",)),
     "session": Wing(("errors",), ("django.db", "sqlalchemy", "MySQLdb")),

@@ -346,7 +346,8 @@ class DatabaseWrapper(LateTransactions):
             if pool is not self._known_to:
                 pool.welcome(self, access)
                 self._known_to = pool
-            lease = pool.lease(access, self.tenure.former)
+            take = observers.leasing(self, pool) if observers.onlookers else pool.lease
+            lease = take(access, self.tenure.former)
             if lease is not None:
                 self._take_tenure(pool.settings.lease)
                 return lease
@@ -424,7 +425,8 @@ class DatabaseWrapper(LateTransactions):
         is_known = pool is registry.current(self.alias) and self._knows_settings()
         try:
             if is_known and pool is not None and access is not None:
-                lease = pool.lease(access, self.tenure.former)
+                take = observers.leasing(self, pool) if observers.onlookers else pool.lease
+                lease = take(access, self.tenure.former)
             if lease is None:
                 self.connect()
             else:  # Others may have had the session meanwhile, also the one that was preferred.
@@ -434,6 +436,16 @@ class DatabaseWrapper(LateTransactions):
         except MySQLdb.Error:
             with self.wrap_database_errors:
                 raise
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """In this block a request of this thread for a lease ends after so many seconds, if the
+        pool's own timeout is longer. SQLAlchemy's own pool classes know their own one only.
+        """
+        if not self._knows_settings():
+            self._note_settings()
+        with self._pool().within(seconds):
+            yield
 
     @property
     def is_suspended(self) -> bool:

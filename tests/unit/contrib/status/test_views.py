@@ -33,8 +33,8 @@ from mysqlpool.contrib.status import access, badge, report, views
 from mysqlpool.contrib.status.history import History, Point
 from mysqlpool.contrib.status.page import STYLE_VERSION
 from mysqlpool.errors import Holder, TooManyWaiters
+from tests.documents import blocks_of
 from tests.helpers import ROOT
-from tests.readme import blocks_of
 
 TOKEN = "a-token-that-is-long-enough"
 OTHER_TOKEN = "another-one-that-is-long-enough"
