@@ -50,8 +50,14 @@ def parse_visitors(page: str) -> Visitors:
 
     Raises ``ImproperlyConfigured`` for a setting that breaks a rule.
     """
+    given = {
+        "STATUS_TOKEN": getattr(settings, "MYSQLPOOL_STATUS_TOKEN", None),
+        "STATUS_ADDRESSES": getattr(settings, "MYSQLPOOL_STATUS_ADDRESSES", None),
+        "HEALTH_TOKEN": getattr(settings, "MYSQLPOOL_HEALTH_TOKEN", None),
+        "HEALTH_ADDRESSES": getattr(settings, "MYSQLPOOL_HEALTH_ADDRESSES", None),
+    }
+    token, addresses = given[f"{page}_TOKEN"], given[f"{page}_ADDRESSES"]
     names = f"MYSQLPOOL_{page}_TOKEN", f"MYSQLPOOL_{page}_ADDRESSES"
-    token, addresses = (getattr(settings, name, None) for name in names)
     return Visitors(names, _tokens(names[0], token), _networks(names[1], addresses))
 
 
