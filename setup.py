@@ -41,6 +41,7 @@ TEST = [
     "pytest-timeout",
     "PyYAML",
     "rich",
+    "selenium",
     "tqdm",
 ]
 LINT = [
@@ -77,6 +78,7 @@ setup(
     package_data={
         "mysqlpool": ["py.typed", "templates/mysqlpool/*.html"],
         "mysqlpool.contrib": ["grafana/*.json"],
+        "mysqlpool.contrib.status": ["*.html", "*.css"],
     },
     zip_safe=False,
     python_requires=">=3.11",

@@ -6,13 +6,15 @@ an address where nobody answers.
 ``--server mysql`` takes MySQL instead of MariaDB. A test that is about one server's own words
 carries the marker ``mariadb`` or ``mysql``. On the other one it is left out, and the run's last
 lines say how many were. So they do of the tests of faults that take longer than a second, which run
-with ``--faults``. Tests on a cluster run with ``--clusters NAME`` alone.
+with ``--faults``. Tests on a cluster run with ``--clusters NAME`` alone, and those in a browser
+where there is one.
 """
 
 from __future__ import annotations
 
 import faulthandler
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,8 +41,10 @@ _RUNNING = pytest.StashKey[Any]()
 _LEFT_OUT = pytest.StashKey[int]()
 _LONG_FAULTS_LEFT_OUT = pytest.StashKey[int]()
 _CLUSTERS_LEFT_OUT = pytest.StashKey[int]()
+_BROWSER_LEFT_OUT = pytest.StashKey[int]()
 
 CLUSTERS = ("galera", "group-replication")
+BROWSER = ("chromium", "chromedriver")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,6 +60,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--fault-rows", metavar="FILE", help="write what was seen of the faults there, as JSON"
     )
     parser.addoption("--clusters", choices=CLUSTERS, help="run the tests on such a cluster, too")
+    parser.addoption(
+        "--pictures", action="store_true", help="let the browser make the pictures in docs/pictures"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -67,7 +74,8 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", "cluster(name): on a cluster, of this name if it has one")
     config.stash[_LEFT_OUT] = config.stash[_LONG_FAULTS_LEFT_OUT] = 0
-    config.stash[_CLUSTERS_LEFT_OUT] = 0
+    config.addinivalue_line("markers", "browser: in headless Chromium")
+    config.stash[_CLUSTERS_LEFT_OUT] = config.stash[_BROWSER_LEFT_OUT] = 0
     config.pluginmanager.register(Told(config))
     if config.getoption("help") or config.getoption("version"):
         return
@@ -139,6 +147,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in others_clusters]
         config.stash[_CLUSTERS_LEFT_OUT] = len(others_clusters)
         config.hook.pytest_deselected(items=others_clusters)
+    in_browser = [] if has_browser() else [i for i in items if i.get_closest_marker("browser")]
+    if in_browser:
+        items[:] = [item for item in items if item not in in_browser]
+        config.stash[_BROWSER_LEFT_OUT] = len(in_browser)
+        config.hook.pytest_deselected(items=in_browser)
+
+
+def has_browser() -> bool:
+    """Whether Chromium and what drives it are installed."""
+    return all(shutil.which(program) for program in BROWSER)
 
 
 def is_on(cluster: str | None, item: pytest.Item) -> bool:
@@ -186,6 +204,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(
             f"{left_out} tests on clusters were left out; tox run -e galera,group-replication "
             "runs them"
+        )
+    if left_out := config.stash[_BROWSER_LEFT_OUT]:
+        terminalreporter.write_line(
+            f"{left_out} tests in a browser were left out, as {' or '.join(BROWSER)} is not "
+            "installed; tox run -e browser runs them"
         )
 
 

@@ -27,6 +27,7 @@ from mysqlpool.conf.settings import PoolSettings
 from mysqlpool.errors import Holder
 from mysqlpool.pool import Lease, clock
 from mysqlpool.pool.locks import under
+from mysqlpool.pool.threads import KnownThread
 from mysqlpool.session.failures import Failure
 from mysqlpool.session.session import Session
 from mysqlpool.session.wire import NO_ANSWER
@@ -148,6 +149,14 @@ class AliasPool(ABC):
     @abstractmethod
     def holders(self) -> tuple[Holder, ...]:
         """Who has a lease now, the longest first."""
+
+    @abstractmethod
+    def waiting_seconds(self) -> float:
+        """For how long there have been waiters without a break; 0.0 where none is known."""
+
+    @abstractmethod
+    def this_thread(self) -> KnownThread:
+        """This thread, as the pool knows it."""
 
     @abstractmethod
     def figures(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from mysqlpool.conf.settings import PoolSettings
 from mysqlpool.errors import Holder, PoolError, UnscopedLease
 from mysqlpool.events.log import log_event
 from mysqlpool.pool import FairQueuePool, Lease
+from mysqlpool.pool.threads import KnownThread
 from mysqlpool.scopes import is_scoped
 from mysqlpool.session.renewal import Renewals
 from mysqlpool.session.session import Session
@@ -85,6 +86,12 @@ class FairAliasPool(AliasPool):
 
     def holders(self) -> tuple[Holder, ...]:
         return self.pool.holders()
+
+    def waiting_seconds(self) -> float:
+        return self.pool.waiting_seconds()
+
+    def this_thread(self) -> KnownThread:
+        return self.pool.this_thread()
 
     def figures(self) -> dict[str, Any]:
         return self.pool.figures()

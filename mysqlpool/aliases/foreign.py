@@ -16,6 +16,7 @@ from sqlalchemy.pool import (
     ConnectionPoolEntry,
     Pool,
     PoolProxiedConnection,
+    QueuePool,
     SingletonThreadPool,
     StaticPool,
 )
@@ -96,6 +97,8 @@ class ForeignAliasPool(AliasPool):
         if not is_scoped():
             self.count("unscoped")
             self._unscoped.report()
+        if not self._threads.present().waits and self._is_full():
+            raise self._timed_out(0.0)
         asking = self._asking
         before, asking.access = getattr(asking, "access", None), access
         lease = Lease(self)
@@ -103,7 +106,7 @@ class ForeignAliasPool(AliasPool):
             lease.proxy = self._seated() if self._seat else self.pool.connect()
         except sa_exc.TimeoutError as error:
             self.count("timeouts")
-            failure = self._timed_out()
+            failure = self._timed_out(self.settings.arguments["timeout"])
             tell_exhausted(failure, self._exhaustions)
             raise failure from error
         finally:
@@ -181,14 +184,22 @@ class ForeignAliasPool(AliasPool):
         proxy.info[SEAT] = seat
         return proxy
 
-    def _timed_out(self) -> PoolTimeout:
+    def _is_full(self) -> bool:
+        """Whether a request would have to wait, as far as SQLAlchemy tells that beforehand."""
+        pool = self.pool
+        return isinstance(pool, QueuePool) and pool.checkedout() >= sum(self._limit())
+
+    def _limit(self) -> tuple[int, int]:
         size, overflow = (self.settings.arguments[key] for key in ("pool_size", "max_overflow"))
+        return size, overflow
+
+    def _timed_out(self, seconds: float) -> PoolTimeout:
         return PoolTimeout(
             self.alias,
-            limit=size + overflow,
+            limit=sum(self._limit()),
             in_use=self.pool.checkedout(),  # type: ignore[attr-defined]
             waiting=0,
-            seconds=self.settings.arguments["timeout"],
+            seconds=seconds,
             holders=self.holders(),
         )
 
@@ -233,6 +244,12 @@ class ForeignAliasPool(AliasPool):
         # number.
         found = getattr(self.pool, method, otherwise)
         return int(found() if callable(found) else found)
+
+    def waiting_seconds(self) -> float:
+        return 0.0  # SQLAlchemy's own classes tell nobody who waits.
+
+    def this_thread(self) -> KnownThread:
+        return self._threads.present()
 
     def holders(self) -> tuple[Holder, ...]:
         is_idle = Session.is_idle if self.settings.lease == "task" else None

@@ -390,6 +390,10 @@ class FairQueuePool(Pool):
         held, waiting, _, _ = self.slots.situation(clock.monotonic())
         return describe_holders(held, waiting, self._terms.is_idle)
 
+    def waiting_seconds(self) -> float:
+        """For how long there have been waiters without a break; 0.0 where nobody waits."""
+        return self.slots.waiting_seconds(clock.monotonic())
+
     def figures(self) -> dict[str, Any]:
         """The fields of `mysqlpool.stats.PoolStats`, of one moment."""
         own = {"pool_size": self.size(), "max_overflow": self._max_overflow}

@@ -40,10 +40,14 @@ HOUSE: Mapping[str, Wing] = {
     "__init__": Wing(
         ("contrib.database_url", "stats", "executor", "scopes", "release", "aliases.registry")
     ),
+    "urls": Wing(("contrib.status", "conf.visitors"), ("django.urls",)),
     "apps": Wing(("checks", "stats_log", "events.file"), ("django",)),
     "checks": Wing(("backends", "session.tls", "conf"), ("django", "sqlalchemy", "MySQLdb")),
     "contrib": Wing(
-        ("stats", "backends", "pool", "scopes", "errors", "aliases.registry", "aliases.ticker"),
+        (
+            *("stats", "backends", "release", "pool", "scopes", "events.reading", "conf"),
+            *("errors", "aliases.registry", "aliases.ticker"),
+        ),
         (
             *("django", "MySQLdb", "opentelemetry", "prometheus_client", "dj_database_url"),
             *("environ", "debug_toolbar", "health_check"),
