@@ -64,6 +64,7 @@ setup(
         "concurrent-log-handler>=0.9.30",
     ],
     extras_require={
+        "command": ["rich"],
         "opentelemetry": ["opentelemetry-api>=1.20"],
         "test": TEST,
         "lint": LINT,
