@@ -25,6 +25,7 @@ CHECKS = {
     checks.check_task_queues: Tags.compatibility,
     checks.check_tls: Tags.security,
     checks.check_local_infile: Tags.security,
+    checks.check_servers: Tags.database,
 }
 
 

@@ -1,6 +1,9 @@
 """What is refused at start, and the system checks. A check's ID is never given to another one."""
 
+from .comparison import Comparison, compare, demand_found
+from .database import check_servers
 from .entries import BACKEND_MODULE, our_aliases
+from .findings import Demand, Finding, Level
 from .pools import (
     check_foreign_engines,
     check_global_settings,
@@ -16,6 +19,10 @@ from .surroundings import check_green_threads, check_instrumentation, check_task
 
 __all__ = [
     "BACKEND_MODULE",
+    "Comparison",
+    "Demand",
+    "Finding",
+    "Level",
     "check_atomic_streams",
     "check_foreign_engines",
     "check_global_settings",
@@ -26,9 +33,12 @@ __all__ = [
     "check_pool_classes",
     "check_pool_settings",
     "check_recycle",
+    "check_servers",
     "check_shared_servers",
     "check_task_queues",
     "check_tls",
+    "compare",
+    "demand_found",
     "our_aliases",
     "validate_pool_settings",
 ]

@@ -21,17 +21,16 @@ __all__ = ["ServerFacts", "gather"]
 class ServerFacts:
     """What is known of a server, of this account there, and of the session that asked.
 
-    ``identity`` is the same for one server by whatever name, ``version`` its first three numbers.
-    ``connected`` counts the sessions of all clients, and ``own`` those of this account, the one
-    that asked among both. ``account_limit`` is how many the server lets it have at once, 0 for no
-    limit; ``by_the_hour`` are the account's limits of that kind. Times are seconds. ``cipher`` is
-    empty for a session in plain text.
+    ``kind`` is MariaDB, MySQL, or the name of another one, and ``version`` its first three numbers.
+    ``identity`` is the same for one server by whatever name. ``connected`` counts the sessions of
+    all clients, and ``own`` those of this account, the one that asked among both. ``account_limit``
+    is how many the server lets it have at once, 0 for no limit; ``by_the_hour`` are the account's
+    limits of that kind. Times are seconds. ``cipher`` is empty for a session in plain text.
     """
 
     kind: str = "MariaDB"
     version: tuple[int, ...] = ()
     version_text: str = ""
-    comment: str = ""
     identity: tuple[Any, ...] = ()
     account: str = ""
     max_connections: int | None = None
@@ -72,6 +71,7 @@ def gather(connection: BaseDatabaseWrapper) -> ServerFacts:
     with connection.cursor() as cursor:
         ask = _Question(cursor)
         version = str(ask.value("SELECT VERSION()"))
+        comment = ask.variable("version_comment")
         variables = {
             name: next((v for n in names if (v := ask.variable(n)) is not None), None)
             for name, names in _VARIABLES.items()
@@ -80,10 +80,9 @@ def gather(connection: BaseDatabaseWrapper) -> ServerFacts:
         account = str(ask.value("SELECT CURRENT_USER()") or "")
         switches = [value for name in _READ_ONLY if (value := ask.variable(name)) is not None]
         return ServerFacts(
-            kind="MariaDB" if "mariadb" in version.lower() else "MySQL",
+            kind=_kind(f"{version} {comment}"),
             version=_version(version),
             version_text=version,
-            comment=str(ask.variable("version_comment") or ""),
             identity=tuple(ask.variable(name) for name in _IDENTITY),
             account=account,
             connected=_number(ask.status("GLOBAL", "Threads_connected")),
@@ -148,6 +147,15 @@ def _by_the_hour(ask: _Question) -> Mapping[str, int] | None:
     if text is None:
         return None
     return {name: int(count) for name, count in _BY_THE_HOUR.findall(str(text)) if int(count)}
+
+
+# What speaks MySQL's protocol, and calls itself by a version of MySQL's.
+_OTHERS = ("TiDB", "Vitess", "OceanBase", "SingleStore", "Dolt", "StarRocks", "Doris")
+
+
+def _kind(text: str) -> str:
+    other = next((name for name in _OTHERS if name.lower() in text.lower()), "MySQL")
+    return "MariaDB" if "mariadb" in text.lower() else other
 
 
 def _version(text: str) -> tuple[int, ...]:

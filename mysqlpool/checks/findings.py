@@ -116,15 +116,17 @@ def judge(subject: Subject, facts: ServerFacts) -> Iterator[Finding]:
 
 
 def versions(subject: Subject, facts: ServerFacts) -> Finding:
-    about = f"{facts.kind} {facts.version_text}, {subject.client}"
-    oldest, newest = TESTED[facts.kind]
-    if facts.version and oldest <= facts.version[:2] <= newest:
+    about = f"{facts.kind} {_dotted(facts.version) or facts.version_text}, {subject.client}"
+    tested = TESTED.get(facts.kind)
+    if tested and facts.version and tested[0] <= facts.version[:2] <= tested[1]:
         return Finding(Level.OK, "versions", about)
+    known = [f"{kind} {_dotted(a)} to {_dotted(b)}" for kind, (a, b) in TESTED.items()]
     return Finding(
         Level.WARN,
         "versions",
-        f"{about}: mysqlpool is tested on {facts.kind} {_dotted(oldest)} to {_dotted(newest)}",
-        "Run your tests on it, or use a version in between.",
+        f"{about}: mysqlpool is tested on {' and '.join(known)}",
+        "Run your own tests on it, or take one of these.",
+        id="mysqlpool.W019",
     )
 
 
@@ -145,6 +147,7 @@ def tls(subject: Subject, facts: ServerFacts) -> Finding | None:
         "not in use: whoever is on the way to the server reads all, and may pass for it",
         "Set 'ssl_mode': 'VERIFY_IDENTITY' and 'ssl': {'ca': FILE} in OPTIONS, unless the way is "
         "safe.",
+        id="mysqlpool.I003",
     )
 
 
@@ -289,9 +292,9 @@ def wait_timeout(subject: Subject, facts: ServerFacts) -> Finding | None:
         Level.WARN,
         "wait_timeout",
         text,
-        f"Set '{_idle_key(subject.pool)}' below {timeout:g}, or raise wait_timeout. What the server "
-        "closed is found out before it is leased, at the price of a connect; a task that pauses "
-        "longer in the midst of its lease gets an error (2006, 4031).",
+        f"Set '{_idle_key(subject.pool)}' below {timeout:g}, or raise wait_timeout. What the "
+        "server closed is found out before it is leased, at the price of a connect; a task that "
+        "pauses longer in the midst of its lease gets an error (2006, 4031).",
         id="mysqlpool.W016",
     )
 
@@ -317,7 +320,7 @@ def transactions_left_idle(subject: Subject, facts: ServerFacts) -> Finding | No
     return Finding(
         Level.OK,
         "transactions",
-        f"the server ends one in which nothing happens for {timeout:g} s (idle_transaction_timeout)",
+        f"the server ends one that is idle for {timeout:g} s (idle_transaction_timeout)",
     )
 
 
