@@ -195,8 +195,8 @@ def _no_limit(subject: Subject, most: int) -> Finding:
     return Finding(
         Level.WARN,
         "max_connections",
-        f"{subject.pool.pool_class.__name__} has no limit: each thread may have a session, and "
-        f"the server accepts {most}",
+        f"{subject.pool.pool_class.__name__} names no limit: as many threads as use it may have a "
+        f"session each, and the server accepts {most}",
         "Leave 'class' out, or have no more threads than the server has sessions for.",
     )
 
