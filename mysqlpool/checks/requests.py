@@ -25,7 +25,7 @@ MIDDLEWARE = "mysqlpool.middleware.ReleaseConnectionsMiddleware"
 
 
 def check_middleware(**kwargs: Any) -> list[CheckMessage]:
-    if not _serves_requests():
+    if not _serves_requests() or not settings.MIDDLEWARE:
         return []
     pools = list(pools_in_order())
     by_task = [pool.alias for pool in pools if pool.lease == "task"]

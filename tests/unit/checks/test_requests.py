@@ -86,11 +86,13 @@ def test_one_made_of_ours_that_is_late_is_found_behind_a_function_and_a_name_of_
 def test_where_no_requests_are_served_or_no_alias_is_ours_none_is_missed(
     databases: Databases, settings: Settings, run: Run
 ) -> None:
-    settings.MIDDLEWARE = []
+    settings.MIDDLEWARE = [SECURITY]
     databases["default"] = {"ENGINE": STOCK, "OPTIONS": {}}
     assert run() == []
     databases["default"] = entry({"lease": "task"})
-    settings.ROOT_URLCONF = None
+    settings.MIDDLEWARE = []
+    assert run() == []
+    settings.MIDDLEWARE, settings.ROOT_URLCONF = [SECURITY], None
     assert run() == []
     del settings.ROOT_URLCONF
     assert run() == []
@@ -101,7 +103,7 @@ def test_only_the_aliases_that_lease_by_task_are_named(
 ) -> None:
     databases["default"] = entry()
     databases["other"] = entry({"lease": "task"})
-    settings.MIDDLEWARE = []
+    settings.MIDDLEWARE = [SECURITY]
     (message,) = run()
     assert message.id == "mysqlpool.W006"
     assert "'other'" in message.msg
