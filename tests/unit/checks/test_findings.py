@@ -97,8 +97,24 @@ def test_the_remedy_names_a_size_that_fits() -> None:
     assert "pool_size + max_overflow of 7 would fit" in finding.remedy
     smaller = subject({"pool_size": 7}, demand=Demand(20))
     assert found(smaller)["max_connections"].level is not FAIL
-    finding = found(subject(demand=Demand(200)))["max_connections"]
-    assert "fewer processes" in finding.remedy
+    for one in (subject(demand=Demand(200)), subject(demand=Demand(2), others={"reports": 100})):
+        assert "fewer processes" in found(one)["max_connections"].remedy
+
+
+@pytest.mark.parametrize("others", [{}, {"reports": 3}, {"reports": 25, "log": 1}])
+def test_the_size_that_is_named_fits_beside_other_aliases_and_one_more_does_not(
+    others: dict[str, int],
+) -> None:
+    one = subject({"pool_size": 60}, demand=Demand(4), others=others)
+    remedy = found(one)["max_connections"].remedy
+    size = int(remedy.partition("max_overflow of ")[2].split()[0])
+    levels = [
+        found(replace(subject({"pool_size": n}), demand=Demand(4), others=others))[
+            "max_connections"
+        ].level
+        for n in (size, size + 1)
+    ]
+    assert levels == [WARN, FAIL]
 
 
 def test_that_others_cannot_be_counted_is_said() -> None:
