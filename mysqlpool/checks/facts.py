@@ -133,11 +133,14 @@ _BY_THE_HOUR = re.compile(r"\b(MAX_\w+_PER_HOUR) (\d+)")
 
 
 def _by_the_hour(ask: _Question) -> Mapping[str, int] | None:
-    """The account's limits by the hour. The text that tells has a hash of its password, too."""
+    """The account's limits by the hour, if it has any: a server names no others.
+
+    The text that tells has a hash of its password, too.
+    """
     text = ask.value("SHOW CREATE USER CURRENT_USER()")
     if text is None:
         return None
-    return {name: int(count) for name, count in _BY_THE_HOUR.findall(str(text)) if int(count)}
+    return {name: int(count) for name, count in _BY_THE_HOUR.findall(str(text))}
 
 
 # What speaks MySQL's protocol, and calls itself by a version of MySQL's.

@@ -350,7 +350,8 @@ def test_the_system_check_raises_what_djangos_own_does() -> None:
 
 def test_each_of_several_servers_is_asked(server: Server) -> None:
     good, bad = f"{server.host}:{server.port}", f"{NOWHERE.host}:{NOWHERE.port}"
-    with alias_with(HOST=[bad, good], pool={"pool_size": 1, "timeout": 5}):
+    with alias_with(HOST=[bad, good], pool={"pool_size": 1, "timeout": 5, "lease": "task"}):
+        lease_all("default")  # The only session, which each server's is asked by in turn.
         said = checked("--database", "default")
         assert f"on {bad}\n  WARN  connect: " in said
         assert f"on {good}\n  OK    versions: " in said
