@@ -32,6 +32,8 @@ CHECKS = {
 class MySQLPoolConfig(AppConfig):
     name = "mysqlpool"
     verbose_name = "mysqlpool"
+    reports_refusals = False
+    """Whether bad settings are reported by `mysqlpool.E001`, and are no reason not to start."""
 
     def ready(self) -> None:
         """Register the system checks, refuse bad settings of any alias, and open the event log.
@@ -41,7 +43,8 @@ class MySQLPoolConfig(AppConfig):
         """
         for check, tag in CHECKS.items():
             register(tag)(check)
-        if not is_checking(sys.argv):
+        self.reports_refusals = is_checking(sys.argv)
+        if not self.reports_refusals:
             checks.validate_pool_settings()
         if (log := getattr(settings, "MYSQLPOOL_LOG", None)) is not None:
             # A project without this setting has no need of concurrent_log_handler, so what loads

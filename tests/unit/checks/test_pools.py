@@ -108,10 +108,11 @@ def manage(*arguments: str, pool: str) -> subprocess.CompletedProcess[str]:
 def test_manage_py_check_reports_what_every_other_program_is_refused_for() -> None:
     """Models make wrappers while they are imported, which must not be refused before that."""
     bad = '{"pool_sise": 5, "timeout": -1}'
-    checked = manage("check", pool=bad)
-    assert checked.returncode == 1
-    assert checked.stderr.count("(mysqlpool.E001)") == 2
-    assert "Traceback" not in checked.stderr
+    for arguments in (["check"], ["check", "--database", "default"]):
+        checked = manage(*arguments, pool=bad)
+        assert checked.returncode == 1
+        assert checked.stderr.count("(mysqlpool.E001)") == 2
+        assert "Traceback" not in checked.stderr
     refused = manage("shell", "-c", "print('started')", pool=bad)
     assert refused.returncode == 1
     assert "started" not in refused.stdout
