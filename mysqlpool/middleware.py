@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
-from django.db import connections
 from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from .release import release_connections
+from .release import release_pooled
 
 __all__ = ["ReleaseConnectionsMiddleware"]
 
@@ -60,17 +59,6 @@ class ReleaseConnectionsMiddleware:
         if not release_after_stream(response):
             await release()
         return response
-
-
-def release_pooled() -> None:
-    """Release this thread's sessions on the aliases of mysqlpool's engines, and no others."""
-    pooled = [
-        connection.alias
-        for connection in connections.all(initialized_only=True)
-        if getattr(connection, "uses_mysqlpool", False)
-    ]
-    if pooled:
-        release_connections(pooled)
 
 
 def release_after_stream(response: HttpResponseBase) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from .events.log import log_event
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-__all__ = ["Using", "aliases_from", "release_connections", "released"]
+__all__ = ["Using", "aliases_from", "release_connections", "release_pooled", "released"]
 
 Using = str | Iterable[str] | None
 
@@ -46,14 +46,14 @@ def release_connections(using: Using = None) -> None:
     is not in ``DATABASES``.
     """
     wanted = aliases_from(using)
-    in_flight = sys.exc_info()[1]
-    errors = [
-        error
-        for connection in connections.all(initialized_only=True)
-        if wanted is None or connection.alias in wanted
-        if (error := _release(connection)) is not None
-    ]
-    _report(errors, in_flight)
+    made = connections.all(initialized_only=True)
+    _release_all(made if wanted is None else [one for one in made if one.alias in wanted])
+
+
+def release_pooled() -> None:
+    """The same for the aliases of mysqlpool's engines, and for no other connection."""
+    made = connections.all(initialized_only=True)
+    _release_all([one for one in made if getattr(one, "uses_mysqlpool", False)])
 
 
 @contextmanager
@@ -86,6 +86,21 @@ def aliases_from(using: Using) -> frozenset[str] | None:
     return aliases
 
 
+def _release_all(wanted: Sequence[BaseDatabaseWrapper]) -> None:
+    """Release these, and raise the first error, unless another is being handled."""
+    errors = [error for one in wanted if (error := _release(one)) is not None]
+    if not errors:
+        return
+    raised = _report(errors, sys.exc_info()[1])
+    try:
+        if raised is not None:
+            raise raised
+    finally:
+        # Its traceback leads to this frame. Had it a name here, it would keep all its frames,
+        # and a lease in them, until the garbage collector comes.
+        del raised, errors, error
+
+
 def _release(connection: BaseDatabaseWrapper) -> BaseException | None:
     """Close one connection. Its error is returned, and not raised."""
     if connection.connection is None and not getattr(connection, "is_suspended", False):
@@ -116,7 +131,8 @@ def _log_left_in_atomic(connection: BaseDatabaseWrapper) -> None:
     log_event(logger, level, "release_in_atomic", connection.alias)
 
 
-def _report(errors: list[BaseException], in_flight: BaseException | None) -> None:
+def _report(errors: list[BaseException], in_flight: BaseException | None) -> BaseException | None:
+    """Log the errors but the one that is to be raised, which is returned."""
     # What asks the thread to stop (KeyboardInterrupt, SystemExit) is raised in any case.
     raised = next((error for error in errors if not isinstance(error, Exception)), None)
     if raised is None and in_flight is None and errors:
@@ -124,5 +140,4 @@ def _report(errors: list[BaseException], in_flight: BaseException | None) -> Non
     for error in errors:
         if error is not raised:
             log_event(logger, logging.WARNING, "release_failed", exc_info=error)
-    if raised is not None:
-        raise raised
+    return raised

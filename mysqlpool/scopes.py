@@ -149,7 +149,13 @@ class Scope:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._leave(_thread.open)
+        scopes, depth = _thread.open, -1
+        try:
+            depth = len(scopes) - 1
+            self._leave(scopes)
+        except BaseException:
+            _forget(scopes, self, depth)
+            raise
 
     async def __aenter__(self) -> Scope:
         return self._enter(_task_scopes())
@@ -165,7 +171,7 @@ class Scope:
     def _enter(self, scopes: list[Scope]) -> Scope:
         # An unknown alias is refused here: at the end it would hide the application's error.
         aliases_from(self.using)
-        scopes.append(self)
+        scopes += [self]  # No call: a signal handler that raised after it would leave it there.
         return self
 
     def _leave(self, scopes: list[Scope]) -> None:
@@ -195,6 +201,16 @@ class Scope:
         if not covered:
             return mine
         return frozenset(connections if mine is None else mine) - covered
+
+
+def _forget(scopes: list[Scope], scope: Scope, depth: int) -> None:
+    """Take a scope off the list that is still there, at this depth or above, as it should not be.
+
+    A signal handler raised as it ended. Were it left there, no later scope of the thread would be
+    the outermost, and none would release.
+    """
+    if any(each is scope for each in scopes[depth:]):
+        _remove_last(scopes, scope)
 
 
 def _remove_last(scopes: list[Scope], scope: Scope) -> None:
@@ -230,8 +246,14 @@ def _wrapper_for(function: Any) -> Callable[[Scope, Any], Callable[..., Any]]:
 
 def _around_function(scope: Scope, function: Any) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with scope:
-            return function(*args, **kwargs)
+        scopes = _thread.open
+        depth = len(scopes)
+        try:
+            with scope:
+                return function(*args, **kwargs)
+        except BaseException:
+            _forget(scopes, scope, depth)
+            raise
 
     return wrapper
 

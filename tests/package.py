@@ -4,6 +4,9 @@ Needs build, twine and check-wheel-contents beside it, as the tox environment ``
 and what compiles mysqlclient. It works in a temporary copy of the source tree, with git or without,
 and ends with 1 at the first thing that is wrong. The tests that the sdist carries are run from it,
 as far as they are quick; ``--all-tests`` runs the whole suite.
+
+``--release TAG`` demands that sdist and wheel are what the tag names, and that CHANGELOG.rst has
+that release. ``--dist FOLDER`` keeps the two there when all is well, to be uploaded.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import tempfile
 import venv
 import zipfile
 from collections.abc import Iterable
+from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
 
@@ -29,9 +33,9 @@ NO_SOURCE = shutil.ignore_patterns(
     *("*.egg-info", "build", "dist", "*.py[cod]", "*.log", "*.lock"),
 )
 SHIPPED_FOLDERS = ("benchmarks", "docs", "example", "mysqlpool", "scripts", "tests")
-SHIPPED_FILES = ("LICENSE", "MANIFEST.in", "*.ini", "*.py", "*.rst", "*.toml")
+SHIPPED_FILES = ("LICENSE", "MANIFEST.in", "*.ini", "*.md", "*.py", "*.rst", "*.toml")
 # These read the files beside them, and ask the server.
-QUICK_TESTS = ("tests/unit/conf", "tests/unit/test_readme.py", "tests/server/test_readme.py")
+QUICK_TESTS = ("tests/unit/conf", "tests/unit/test_documents.py", "tests/server/test_documents.py")
 
 IMPORT_ALL = """
 import importlib, pathlib, pkgutil, sys
@@ -51,16 +55,23 @@ print(f"imported {len(names)} modules of mysqlpool {mysqlpool.__version__}")
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--all-tests", action="store_true", help="run the whole suite of the sdist")
-    tests = [] if parser.parse_args().all_tests else [*QUICK_TESTS]
+    parser.add_argument("--release", metavar="TAG", help="it must be what this tag names: v1.2.3")
+    parser.add_argument("--dist", metavar="FOLDER", type=Path, help="keep sdist and wheel there")
+    arguments = parser.parse_args()
+    tests = [] if arguments.all_tests else [*QUICK_TESTS]
     with tempfile.TemporaryDirectory(prefix="mysqlpool-package-") as folder:
         work = Path(folder)
         sdist, wheel = build(work)
-        check_metadata(sdist, wheel)
+        metadata = check_metadata(sdist, wheel)
+        if arguments.release:
+            check_release(arguments.release, metadata["Version"], work / "source")
         check_sdist(sdist, work / "source")
         check_wheel(wheel, work / "source")
         try_out(wheel, work / "from-wheel")
         python = try_out(sdist, work / "from-sdist", extra="test")
         run_tests(python, unpacked(sdist, work / "unpacked"), tests)
+        if arguments.dist:
+            keep(arguments.dist, sdist, wheel)
     print("package: all is well")
 
 
@@ -73,11 +84,11 @@ def build(work: Path) -> tuple[Path, Path]:
     return sdist, wheel
 
 
-def check_metadata(sdist: Path, wheel: Path) -> None:
+def check_metadata(sdist: Path, wheel: Path) -> Message:
     run(sys.executable, "-m", "twine", "check", "--strict", sdist, wheel)
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        metadata = HeaderParser().parsestr(archive.read(name).decode())
+        metadata: Message = HeaderParser().parsestr(archive.read(name).decode())
     require(metadata["License-Expression"] == "MIT", "the licence is no SPDX expression")
     require(metadata.get_all("License-File") == ["LICENSE"], "the licence's file is not named")
     deprecated = [c for c in metadata.get_all("Classifier", []) if c.startswith("License ::")]
@@ -85,6 +96,35 @@ def check_metadata(sdist: Path, wheel: Path) -> None:
     required = [line.partition(";")[0] for line in metadata.get_all("Requires-Dist", [])]
     limits = [line for line in required if not re.fullmatch(r"[\w-]+(>=[\d.]+)?", line.strip())]
     require(not limits, f"closed upwards: {limits}")
+    dead = dead_links(str(metadata.get_payload()))
+    require(not dead, f"links that lead nowhere on PyPI: {dead}")
+    return metadata
+
+
+def dead_links(text: str) -> list[str]:
+    """What the text refers to by a path in the repository, which PyPI does not have."""
+    written = re.findall(r"`[^`<>]*<([^`<>]+)>`_|^\.\. _[^:]+: +(\S+)", text, re.MULTILINE)
+    targets = {first or second for first, second in written}
+    # A name with an underscore at its end is another target's.
+    return sorted(t for t in targets if not re.match(r"(https?|mailto):|#|.*_$", t))
+
+
+def check_release(tag: str, version: str, source: Path) -> None:
+    """What the tag names is what was built, and the changes of no other are told as its own."""
+    require(tag == f"v{version}", f"the tag {tag} is not v{version}, the version in mysqlpool")
+    changes = (source / "CHANGELOG.rst").read_text(encoding="utf-8")
+    newest = re.search(r"^(\d\S*) \((.+)\)\n-+$", changes, re.MULTILINE)
+    require(newest, "CHANGELOG.rst has no heading such as 1.2.3 (2026-12-31)")
+    assert newest is not None
+    require(newest[1] == version, f"the newest changes in CHANGELOG.rst are of {newest[1]}")
+    dated = re.fullmatch(r"\d{4}-\d\d-\d\d", newest[2])
+    require(dated, f"CHANGELOG.rst has {newest[2]!r} in the place of {version}'s date")
+
+
+def keep(folder: Path, *distributions: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for distribution in distributions:
+        shutil.copy2(distribution, folder)
 
 
 def check_sdist(sdist: Path, source: Path) -> None:

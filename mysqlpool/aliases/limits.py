@@ -56,8 +56,12 @@ class Limit:
 
     def __enter__(self) -> None:
         self._socket = duplicate(self._number)
-        self._limits.running[self] = None
-        caretaker.watch(self._limits)
+        try:
+            self._limits.running[self] = None
+            caretaker.watch(self._limits)
+        except BaseException:
+            self._ends_in_time()
+            raise
 
     def enforce(self) -> None:
         """Shut the connection down, unless the block is over."""
@@ -69,8 +73,12 @@ class Limit:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
+        if not self._ends_in_time() and (error is None or isinstance(error, Exception)):
+            raise TimeoutError from error
+
+    def _ends_in_time(self) -> bool:
         self._limits.running.pop(self, None)
         if self._claim.acquire(blocking=False):
             self._socket.close()
-        elif error is None or isinstance(error, Exception):
-            raise TimeoutError from error
+            return True
+        return False

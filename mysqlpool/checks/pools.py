@@ -133,7 +133,7 @@ def refused_setting_error(error: ImproperlyConfigured) -> CheckMessage:
     return CheckError(
         str(error),
         hint=(
-            "The chapter Configuration of the README has all keys, and what each may be. Any "
+            "docs/settings.rst has all keys, and what each may be. Any "
             "program but 'manage.py check' is refused with the same words as it starts."
         ),
         id="mysqlpool.E001",

@@ -72,7 +72,7 @@ def unseen_sessions_warning(package: str) -> CheckMessage:
         hint=(
             "mysqlpool opens its sessions past MySQLdb.connect. With OpenTelemetry call "
             "mysqlpool.contrib.opentelemetry.instrument(). With ddtrace set "
-            "DD_DJANGO_INSTRUMENT_DATABASES=true. The chapter Instrumentation of the README tells "
+            "DD_DJANGO_INSTRUMENT_DATABASES=true. docs/instrumentation.rst tells "
             "which package sees what. When you have seen to it, or need no traces of these "
             "databases, add 'mysqlpool.W003' to SILENCED_SYSTEM_CHECKS."
         ),

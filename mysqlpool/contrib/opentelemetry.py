@@ -1,5 +1,7 @@
 """OpenTelemetry: a span for each statement, COMMIT and ROLLBACK on the aliases of mysqlpool.
 
+The metrics of the pools, which `instrument` begins to tell, too, are in `opentelemetry_metrics`.
+
 The names and values are those of the stable semantic conventions for database clients:
 https://opentelemetry.io/docs/specs/semconv/db/mysql/. What they leave to the instrumentation:
 
@@ -31,10 +33,13 @@ from django.db import Error
 
 from mysqlpool.backends.mysqlpool.observers import observe
 
+from .opentelemetry_metrics import instrument_metrics, uninstrument_metrics
+
 if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
-__all__ = ["instrument", "uninstrument"]
+__all__ = ["instrument", "instrument_metrics", "uninstrument", "uninstrument_metrics"]
 
 MAX_REDACTED = 4096
 MAX_SUMMARY = 255  # the conventions' limit
@@ -60,21 +65,26 @@ _WITH_INTO = frozenset({"INSERT", "REPLACE", "UPDATE"})
 _WITH_FROM = frozenset({"SELECT", "DELETE"})
 
 
-def instrument(tracer_provider: TracerProvider | None = None) -> None:
-    """Make spans of all statements, in every thread, on each alias of mysqlpool.
+def instrument(
+    tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
+) -> None:
+    """Make spans of all statements, in every thread, on each alias of mysqlpool, and tell metrics.
 
-    ``tracer_provider`` is OpenTelemetry's global one by default. Call it once a process, such as in
+    Both providers are OpenTelemetry's global ones by default. Call it once a process, such as in
     ``AppConfig.ready()``; a second call replaces the first. Connections that are there already take
-    part from their next cursor on.
+    part from their next cursor on. For metrics alone there is
+    `mysqlpool.contrib.opentelemetry_metrics.instrument_metrics`.
 
     Raises ``ImproperlyConfigured`` when OpenTelemetry is not installed.
     """
     observe(_Spans(tracer_provider))
+    instrument_metrics(meter_provider)
 
 
 def uninstrument() -> None:
-    """Make no more spans. Does nothing where `instrument` was not called."""
+    """Make no more spans and tell no more metrics. Does nothing without `instrument`."""
     observe(None)
+    uninstrument_metrics()
 
 
 class _Spans:

@@ -75,8 +75,8 @@ class Ending:
 
     def put(self, record: Record, serial: int) -> None:
         """Put a session back: to a waiter, to the idle ones, or closed where it is not fit."""
-        now = clock.monotonic()
         try:
+            now = clock.monotonic()
             if now >= self._upkeep.due:
                 self._upkeep.ends(record, serial, now)
             closing = self._slots.put(record, serial, now)

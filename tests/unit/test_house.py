@@ -46,7 +46,8 @@ HOUSE: Mapping[str, Wing] = {
         ("backends", "release", "pool", "session", "conf"), ("django", "sqlalchemy", "MySQLdb")
     ),
     "contrib": Wing(
-        ("backends",), ("django", "MySQLdb", "opentelemetry", "dj_database_url", "environ")
+        ("stats", "backends", "aliases.registry", "aliases.ticker", "pool.locks"),
+        ("django", "MySQLdb", "opentelemetry", "prometheus_client", "dj_database_url", "environ"),
     ),
     "stats": Wing(("aliases.registry", "pool.times", "errors")),
     "backends": Wing(("aliases", "pool", "session", "conf"), ("django", "MySQLdb")),

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from mysqlpool.conf.settings import parse_pool_settings
 from scripts.sizing import WAIT, Fleet, Load, Server, answer, main, needed_for, waiting
 from tests.clusters import galera
+from tests.documents import blocks_of
 from tests.helpers import HANG, ROOT
-from tests.readme import blocks_of
 
 CLUSTERS = (ROOT / "docs" / "clusters.rst").read_text(encoding="utf-8")
 

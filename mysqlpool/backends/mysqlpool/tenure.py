@@ -89,15 +89,15 @@ class Tenure:
         try:
             session.end_turn()
             reason = self.distrust or session.restore()
+            if reason is not None:
+                lease.discard(reason)
+                return
+            if session.rolled_back:
+                lease.note_rollback()
+            lease.give_back(to_renew=session.dirty is not None)
         except BaseException:
             lease.discard("interrupted")
             raise
-        if reason is not None:
-            lease.discard(reason)
-            return
-        if session.rolled_back:
-            lease.note_rollback()
-        lease.give_back(to_renew=session.dirty is not None)
 
     def abandon(self, reason: str) -> None:
         """Discard the session of a lease, if there is one, without asking what state it is in."""

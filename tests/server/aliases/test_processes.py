@@ -26,12 +26,12 @@ PROCESSES, LIMIT = 4, 12
 @pytest.fixture
 def account(observer: Observer) -> Iterator[dict[str, Any]]:
     limit = f"WITH MAX_USER_CONNECTIONS {LIMIT}"
-    observer.query(f"CREATE USER limited@'127.0.0.1' {identified('secret')} {limit}")
-    observer.query("GRANT ALL ON *.* TO limited@'127.0.0.1'")
+    observer.query(f"CREATE USER limited@'%%' {identified('secret')} {limit}")
+    observer.query("GRANT ALL ON *.* TO limited@'%%'")
     settings = connections["default"].settings_dict
     address = {name: settings[name] for name in ("NAME", "HOST", "PORT")}
     yield {**address, "USER": "limited", "PASSWORD": "secret"}
-    observer.query("DROP USER limited@'127.0.0.1'")
+    observer.query("DROP USER limited@'%%'")
 
 
 @contextlib.contextmanager

@@ -57,10 +57,10 @@ def secure_server(
 def admin(secure_server: PrivateServer) -> Iterator[Observer]:
     """There is an account ``keeper``, as the server makes one by default, that it has not seen."""
     with Observer(secure_server) as observer:
-        observer.query(f"CREATE USER keeper@'127.0.0.1' {identified(PASSWORD)}")
+        observer.query(f"CREATE USER keeper@'%%' {identified(PASSWORD)}")
         yield observer
         close_pool()
-        observer.query("DROP USER keeper@'127.0.0.1'")
+        observer.query("DROP USER keeper@'%%'")
 
 
 @pytest.fixture(params=[True, False], ids=["TLS", "TCP"])
@@ -98,7 +98,7 @@ def use(wrapper: Any) -> int:
             ((_, cipher),) = cursor.fetchall()
     finally:
         wrapper.close()
-    assert user == "keeper@127.0.0.1"
+    assert user == "keeper@%"
     assert bool(cipher) == (wrapper.settings_dict["OPTIONS"]["ssl_mode"] == "REQUIRED")
     return int(number)
 
@@ -154,7 +154,7 @@ def test_after_a_new_password_close_pool_lets_go_of_the_sessions_of_the_old_one(
     """Until then they are as good as ever: the server asks only who connects."""
     wrapper = wrapper_of(secure_server, encrypted)
     number = use(wrapper)
-    seen.query(f"ALTER USER keeper@'127.0.0.1' {identified(NEW_PASSWORD)}")
+    seen.query(f"ALTER USER keeper@'%%' {identified(NEW_PASSWORD)}")
     assert use(wrapper) == number
     close_pool()
     wrapper.settings_dict["PASSWORD"] = NEW_PASSWORD

@@ -108,8 +108,8 @@ def test_after_such_a_receiver_no_holder_takes_anothers_variable() -> None:
 
 @pytest.mark.parametrize("lease", KINDS)
 def test_init_connect_of_the_server_holds_after_a_renewal(lease: str, observer: Any) -> None:
-    observer.query(f"CREATE USER plain@'127.0.0.1' {identified('x')}")
-    observer.query("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP ON *.* TO plain@'127.0.0.1'")
+    observer.query(f"CREATE USER plain@'%%' {identified('x')}")
+    observer.query("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP ON *.* TO plain@'%%'")
     observer.query("SET GLOBAL init_connect = 'SET SESSION group_concat_max_len = 7777'")
 
     def speak(connection: Any, **_: Any) -> None:
@@ -130,7 +130,7 @@ def test_init_connect_of_the_server_holds_after_a_renewal(lease: str, observer: 
     finally:
         close_pool()
         observer.query("SET GLOBAL init_connect = ''")
-        observer.query("DROP USER plain@'127.0.0.1'")
+        observer.query("DROP USER plain@'%%'")
 
 
 def test_a_method_put_on_one_wrapper_is_heard_no_more_once_it_is_taken_off(observer: Any) -> None:

@@ -73,11 +73,11 @@ def tenants(observer: Any) -> Iterator[list[str]]:
 
 @pytest.fixture
 def account(observer: Any) -> Iterator[str]:
-    observer.query(f"CREATE USER fetcher@'127.0.0.1' {identified('token-1')}")
-    observer.query("GRANT ALL ON *.* TO fetcher@'127.0.0.1'")
+    observer.query(f"CREATE USER fetcher@'%%' {identified('token-1')}")
+    observer.query("GRANT ALL ON *.* TO fetcher@'%%'")
     yield "fetcher"
     close_pool()
-    observer.query("DROP USER fetcher@'127.0.0.1'")
+    observer.query("DROP USER fetcher@'%%'")
 
 
 def sessions_of(observer: Any, user: str) -> int:
@@ -87,7 +87,7 @@ def sessions_of(observer: Any, user: str) -> int:
 
 
 def renew_token(observer: Any, token: str) -> None:
-    observer.query(f"ALTER USER fetcher@'127.0.0.1' {identified(token)}")
+    observer.query(f"ALTER USER fetcher@'%%' {identified(token)}")
 
 
 def fetch(wrapper: Any, sql: str) -> Any:

@@ -25,7 +25,7 @@ from tests.server import Server
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default"])
 
-USER = "renewed@'127.0.0.1'"
+USER = "renewed@'%%'"
 KINDS = ["task", "transaction"]
 kinds = pytest.mark.parametrize("lease", KINDS)
 

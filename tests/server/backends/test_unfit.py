@@ -332,15 +332,15 @@ def test_a_commit_that_gets_no_answer_is_djangos_error_and_waits_for_nobody(
 def ordinary(observer: Observer) -> Iterator[dict[str, str]]:
     """An account that no read-only server makes an exception for."""
     name = connections["default"].settings_dict["NAME"]
-    observer.query(f"CREATE USER ordinary@'127.0.0.1' {identified('secret')}")
-    observer.query(f"GRANT ALL ON {name}.* TO ordinary@'127.0.0.1'")
+    observer.query(f"CREATE USER ordinary@'%%' {identified('secret')}")
+    observer.query(f"GRANT ALL ON {name}.* TO ordinary@'%%'")
     observer.query(f"CREATE TABLE {name}.written (id INT AUTO_INCREMENT PRIMARY KEY)")
     yield {"USER": "ordinary", "PASSWORD": "secret"}
     release_connections()
     close_pool()
     observer.query("SET GLOBAL read_only = OFF")
     observer.query(f"DROP TABLE {name}.written")
-    observer.query("DROP USER ordinary@'127.0.0.1'")
+    observer.query("DROP USER ordinary@'%%'")
 
 
 def write(wrapper: Any) -> int | None:

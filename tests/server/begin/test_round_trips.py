@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from django.db import connections
 
+from tests.documents import table
+
 from .blocks import BLOCKS, prepare
 from .modes import LEASES, MODES, pool
 from .wire import PLAIN, Wire
@@ -67,3 +69,27 @@ def test_two_statements_of_a_text_are_one_packet(here: World, wire: Wire) -> Non
             assert cursor.fetchall() == ((1,),)
         assert traffic.requests == ["START TRANSACTION;SELECT 1"]
         assert (traffic.round_trips, statements) == (1, [2])
+
+
+OF_THE_README = {
+    "a query outside of any block": "get",
+    "an empty ``atomic``": "empty",
+    "``atomic`` with one statement": "one write",
+    "a read, and a write in a nested block": "a read, a nested write",
+    "``update_or_create`` of a row": "update_or_create",
+}
+
+
+@pytest.mark.parametrize("row", table("What a thread does"), ids=lambda row: row[0])
+def test_the_readmes_table_says_what_is_counted(here: World, wire: Wire, row: list[str]) -> None:
+    block = BLOCKS[OF_THE_README[row[0]]]
+    with alias(ALIAS, STOCK, PORT=wire.port, OPTIONS=PLAIN):
+        prepare(ALIAS)
+        block.run(ALIAS)  # What Django asks each server once is over.
+        connections[ALIAS].close()
+        observer = here.observer
+        observer.until(lambda: len(observer.sessions(DATABASE)) == BESIDE_THE_OBSERVER - 1)
+        with wire.counting() as traffic:
+            block.run(ALIAS)
+            connecting = traffic.round_trips
+    assert [int(cell) for cell in row[1:]] == [connecting, block.django, block.fused]

@@ -1,9 +1,8 @@
-"""A project in order hears nothing: the example, and what Django's startproject makes of README."""
+"""A project in order hears nothing: the example, and what the documents make of a new project."""
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +10,8 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
+from tests.documents import SETTINGS, Block
 from tests.helpers import HANG, ROOT
-from tests.readme import SETTINGS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -42,6 +41,7 @@ def check(folder: Path, *arguments: str, **environ: str) -> str:
     return done.stdout + done.stderr
 
 
+WHOLE = [b for b in SETTINGS if "MIDDLEWARE = " in b.text and "INSTALLED_APPS = " in b.text]
 WAYS = pytest.mark.parametrize("arguments", [[], ["--database", "default"]], ids=str)
 
 
@@ -52,14 +52,13 @@ def test_the_example_gets_no_message(arguments: list[str]) -> None:
 
 
 @WAYS
-def test_a_new_project_with_readmes_first_settings_gets_no_message(
-    tmp_path: Path, arguments: list[str]
+@pytest.mark.parametrize("block", WHOLE, ids=str)
+def test_a_new_project_with_the_settings_of_the_documents_gets_no_message(
+    tmp_path: Path, arguments: list[str], block: Block
 ) -> None:
     command = [sys.executable, "-m", "django", "startproject", "shop", str(tmp_path)]
     subprocess.run(command, check=True, timeout=HANG)
-    (install,) = (block.text for block in SETTINGS if block.section == "Install")
-    assert re.search(r"^MIDDLEWARE = .*\n\n.*\nINSTALLED_APPS", install, re.M)
     with (tmp_path / "shop" / "settings.py").open("a") as settings:
-        settings.write(install + ADDRESS)
+        settings.write(block.text + ADDRESS)
     said = check(tmp_path, *arguments, DJANGO_SETTINGS_MODULE="shop.settings")
     assert said == "System check identified no issues (0 silenced).\n"

@@ -46,11 +46,11 @@ def alias_with(pool: dict[str, Any], **values: Any) -> Iterator[None]:
 def narrow_user(observer: Any) -> Iterator[str]:
     """An account that may have two sessions at once; a third is refused with error 1226."""
     observer.query(
-        f"CREATE USER narrow@'127.0.0.1' {identified('narrow-secret')} WITH MAX_USER_CONNECTIONS 2"
+        f"CREATE USER narrow@'%%' {identified('narrow-secret')} WITH MAX_USER_CONNECTIONS 2"
     )
-    observer.query("GRANT ALL ON *.* TO narrow@'127.0.0.1'")
+    observer.query("GRANT ALL ON *.* TO narrow@'%%'")
     yield "narrow"
-    observer.query("DROP USER narrow@'127.0.0.1'")
+    observer.query("DROP USER narrow@'%%'")
 
 
 def test_a_full_server_is_treated_as_a_full_pool(narrow_user: str) -> None:
@@ -100,10 +100,9 @@ def test_a_server_that_stays_full_ends_in_a_timeout_that_tells_its_error(narrow_
 
 def test_an_account_that_used_up_its_hour_fails_at_once(observer: Any) -> None:
     observer.query(
-        f"CREATE USER hourly@'127.0.0.1' {identified('hourly-secret')} "
-        "WITH MAX_CONNECTIONS_PER_HOUR 1"
+        f"CREATE USER hourly@'%%' {identified('hourly-secret')} WITH MAX_CONNECTIONS_PER_HOUR 1"
     )
-    observer.query("GRANT ALL ON *.* TO hourly@'127.0.0.1'")
+    observer.query("GRANT ALL ON *.* TO hourly@'%%'")
     try:
         with alias_with({"timeout": HANG}, USER="hourly", PASSWORD="hourly-secret"):
             session_id()
@@ -113,7 +112,7 @@ def test_an_account_that_used_up_its_hour_fails_at_once(observer: Any) -> None:
             error = error_of(session_id)
             assert time.monotonic() - started < HANG / 2
     finally:
-        observer.query("DROP USER hourly@'127.0.0.1'")
+        observer.query("DROP USER hourly@'%%'")
     assert isinstance(error, OperationalError)
     assert not isinstance(error, PoolTimeout)
     assert error.args[0] == 1226

@@ -1,4 +1,4 @@
-"""README.rst is true: its blocks are all known, and its tables are compared with the code."""
+"""README.rst and docs/ are true: all blocks are known, and tables are compared with the code."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import demo
@@ -29,25 +30,42 @@ from mysqlpool.events import file as logfile
 from mysqlpool.events.log import JSONLinesFormatter, log_event
 from mysqlpool.session.renewal import clears
 from mysqlpool.session.statements import Classifier
-from tests.helpers import ROOT
-from tests.readme import (
+from tests.documents import (
     BLOCKS,
     CODE,
     COMMANDS,
+    ELSEWHERE,
     RESULTS,
-    TEXT,
+    TEXTS,
     blocks_of,
     code,
     table,
 )
+from tests.helpers import ROOT
 
 # Blocks
 
 
+MARKUP = {"toctree", "autoclass", "autofunction", "automodule", "list-table"}
+
+
 def test_no_block_is_overlooked() -> None:
-    assert {block.kind for block in BLOCKS} == {"python", "sh", "json"}
-    assert len(BLOCKS) == TEXT.count("::\n\n ") + len(re.findall(r"^\s*\.\. [\w-]+::", TEXT, re.M))
+    shown = [block for block in BLOCKS if block.kind.removeprefix("directive ") not in MARKUP]
+    assert {block.kind for block in shown} == {"python", "sh", "json", "text"}
+    texts = [text for name, text in TEXTS.items() if name not in ELSEWHERE]
+    directives = [re.findall(r"^\s*\.\. [\w-]+::", text, re.M) for text in texts]
+    assert len(BLOCKS) == sum(map(len, directives)) + sum(t.count("::\n\n ") for t in texts)
+
+
+def test_the_code_of_each_section_is_run_and_says_what_it_leaves() -> None:
     assert {block.section for block in CODE} == RESULTS.keys()
+    assert len({(block.document, block.section) for block in CODE}) == len(RESULTS)
+
+
+@pytest.mark.parametrize("document", ELSEWHERE)
+def test_a_document_with_tests_of_its_own_is_named_there(document: str) -> None:
+    assert document in TEXTS
+    assert document in (ROOT / ELSEWHERE[document]).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -230,21 +248,31 @@ def test_the_versions_are_those_of_the_metadata() -> None:
     python = re.findall(r"Python :: (3\.\d+)", setup)
     *django, last = re.findall(r"Django :: (\d\.\d)", setup)
     (mysqlclient,) = re.findall(r"mysqlclient>=([\d.]+)", setup)
-    words = " ".join(TEXT.split())
+    words = " ".join(TEXTS["README.rst"].split())
     assert f"Python {python[0]} to {python[-1]}, Django {', '.join(django)} or {last}" in words
     assert f"mysqlclient {mysqlclient} or newer" in words
     assert set(re.findall(r"mysqlpool[ =]+(\d+\.[\d.]+\d)", words)) <= {mysqlpool.__version__}
 
 
-def test_every_path_that_is_named_exists() -> None:
-    named = set(re.findall(r"``((?:example|scripts|tests|mysqlpool)/[\w/.]*)``", TEXT))
-    named |= set(re.findall(r"``(\w+\.rst)``", TEXT))
-    assert named, "the README names no path"
+@pytest.mark.parametrize("document", TEXTS)
+def test_every_path_that_is_named_exists(document: str) -> None:
+    text = TEXTS[document]
+    named = set(re.findall(r"``((?:docs|example|scripts|tests|mysqlpool)/[\w/.-]*)``", text))
+    named |= set(re.findall(r"``(\w+\.rst)``", text))
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+def test_the_readme_is_short_and_leads_to_every_page() -> None:
+    readme = TEXTS["README.rst"]
+    assert len(readme.splitlines()) < 200
+    index = TEXTS["docs/index.rst"]
+    pages = [Path(name).stem for name in TEXTS if name.startswith("docs/")]
+    assert [page for page in pages if f"   {page}\n" not in index] == ["index"]
+
+
 def test_every_name_of_the_package_exists() -> None:
+    everything = "".join(TEXTS.values())
     for name in mysqlpool.__all__:
-        assert name in TEXT or name == "PoolStats"
-    for dotted in re.findall(r"``(mysqlpool\.(?:errors|middleware)\.\w+)``", TEXT):
+        assert name in everything
+    for dotted in re.findall(r"``(mysqlpool\.(?:errors|middleware)\.\w+)``", everything):
         import_string(dotted)

@@ -1,4 +1,4 @@
-"""README.rst is true: its settings make a project, and its code runs."""
+"""README.rst and docs/ are true: their settings make a project, and their code runs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import pytest
 from django.db import connection
 
 from mysqlpool import release_connections, stats
-from tests.helpers import HANG, ROOT, leased, session_id
-from tests.readme import (
+from tests.documents import (
     CODE,
     RESULTS,
     SETTINGS,
     Block,
 )
+from tests.helpers import HANG, ROOT, leased, session_id
 from tests.rows.models import Row
 
 PROJECT = """
@@ -55,7 +55,7 @@ for key in ("HOST", "PORT", "USER", "PASSWORD", "NAME"):
 """
 
 PROBE = """
-import django, json
+import dataclasses, django, json
 django.setup()
 from django.conf import settings
 from django.core.checks import run_checks
@@ -63,6 +63,9 @@ from django.db import connection
 from django.test import Client
 from mysqlpool.aliases import registry
 from mysqlpool.events import log as logs
+
+def vars_of(settings):
+    return {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
 
 assert run_checks() == []
 assert Client().get("/").content == b"1"
@@ -77,7 +80,7 @@ given = {
     **settings.DATABASES["default"].get("OPTIONS", {}).get("pool", {}),
 }
 pool = registry.pools()["default"]
-assert given.items() <= {**pool.settings.arguments, "lease": lease}.items()
+assert given.items() <= {**pool.settings.arguments, **vars_of(pool.settings)}.items()
 name = getattr(settings, "MYSQLPOOL_BACKEND", type(pool.pool).__name__)
 assert type(pool.pool).__name__ == name
 
@@ -141,7 +144,7 @@ def run(blocks: list[Block]) -> dict[str, Any]:
         for block in blocks:
             compiled = compile(
                 block.text,
-                "README.rst",
+                block.document,
                 "exec",
                 flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
                 dont_inherit=True,

@@ -1,4 +1,4 @@
-"""README.rst, taken apart: its blocks and tables, and what the code of a section leaves behind."""
+"""What users read, taken apart: its blocks and tables, and what a section's code leaves behind."""
 
 from __future__ import annotations
 
@@ -10,23 +10,27 @@ from dataclasses import dataclass
 
 from tests.helpers import ROOT
 
-TEXT = (ROOT / "README.rst").read_text(encoding="utf-8")
+TEXTS = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.rst", ROOT / "example" / "README.rst", *ROOT.glob("docs/*.rst"))
+}
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block of README.rst; ``kind`` is its language, or what else it is."""
+    """A block of a document; ``kind`` is its language, or what else it is."""
 
+    document: str
     section: str
     line: int
     kind: str
     text: str
 
     def __str__(self) -> str:
-        return f"line{self.line}"
+        return f"{self.document}:{self.line}"
 
 
-def blocks_of(text: str) -> Iterator[Block]:
+def blocks_of(text: str, document: str = "") -> Iterator[Block]:
     """Yield whatever is shown as code, and every directive, in whatever way it was written."""
     lines = text.splitlines()
     section = ""
@@ -35,7 +39,7 @@ def blocks_of(text: str) -> Iterator[Block]:
         if line and len(following) >= len(line) and re.fullmatch("=+|-+|~+", following):
             section = line
         if kind := _kind(line.strip()):
-            yield Block(section, number + 1, kind, _body(lines, number))
+            yield Block(document, section, number + 1, kind, _body(lines, number))
 
 
 def _kind(line: str) -> str | None:
@@ -57,7 +61,18 @@ def _body(lines: list[str], start: int) -> str:
     return "\n" * (start + 1) + textwrap.dedent("\n".join(body))
 
 
-BLOCKS = list(blocks_of(TEXT))
+# What has tests of its own, which run its blocks.
+ELSEWHERE = {
+    "docs/clusters.rst": "tests/unit/test_size.py",
+    "docs/metrics.rst": "tests/unit/contrib/test_metrics_docs.py",
+}
+
+BLOCKS = [
+    block
+    for name, text in sorted(TEXTS.items())
+    if name not in ELSEWHERE
+    for block in blocks_of(text, name)
+]
 
 
 def is_settings(block: Block) -> bool:
@@ -79,10 +94,16 @@ COMMANDS = [line for b in BLOCKS if b.kind == "sh" for line in b.text.splitlines
 
 
 def table(*headings: str) -> list[list[str]]:
-    """The rows of the table whose first columns have these headings."""
-    lines = TEXT.splitlines()
+    """The rows of the one table whose first columns have these headings."""
     pattern = "  +".join(map(re.escape, headings)) + r"\b"
-    start = next(n for n, line in enumerate(lines) if re.match(pattern, line))
+    found = [
+        (lines, number)
+        for lines in map(str.splitlines, TEXTS.values())
+        for number, line in enumerate(lines)
+        if re.match(pattern, line)
+    ]
+    assert len(found) == 1, f"{len(found)} tables have the headings {headings}"
+    ((lines, start),) = found
     border = lines[start - 1]
     assert re.fullmatch("=+(  =+)+", border), f"no table has the headings {headings}"
     starts = [match.start() for match in re.finditer("=+", border)]
@@ -112,6 +133,11 @@ class Result:
 
 
 RESULTS = {
+    "Giving sessions back": Result(
+        ("in a block", "one", "two"), "default 0 of 5 in use, 0 waiting"
+    ),
+    "3. Look at it": Result(),
+    "Testing your project": Result(("counted",)),
     "release_connections": Result(("one", "two")),
     "released": Result(("paid",)),
     "auto_close_db": Result(("async with", "decorated", "thread", "with")),

@@ -1,0 +1,148 @@
+"""An exception at any call of ours, as a signal handler raises it, costs neither slot nor session.
+
+`test_signal_storm` has real signals at random moments. Here each moment has its turn. The garbage
+collector rests meanwhile: an exception in a cycle of references would keep its frames, and a lease
+in one of them, for as long as nobody waits for a lease and nothing much is allocated.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, connections, transaction
+
+import mysqlpool
+from mysqlpool import auto_close_db, close_pool, release_connections, scopes, stats
+from tests.helpers import run_threads, without_logging
+from tests.rows.models import Row
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+OURS = str(Path(mysqlpool.__file__).parent)
+
+
+class Alarm(BaseException):
+    """What the signal handler raises."""
+
+
+class AlarmAt:
+    """A profile function that raises `Alarm` once, at the ``number``-th call in our code.
+
+    CPython runs signal handlers as a function of Python begins and as one of C has returned (and in
+    loops), which are the moments that profile functions are told of.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+
+    def __call__(self, frame: FrameType, event: str, arg: Any) -> None:
+        if event in {"call", "c_return"} and frame.f_code.co_filename.startswith(OURS):
+            self.left -= 1
+            if self.left < 0:
+                sys.setprofile(None)
+                raise Alarm
+
+
+@pytest.fixture(params=["task", "transaction"])
+def tenure(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    settings = connections["default"].settings_dict
+    options = {"pool": {"pool_size": 2, "timeout": 5, "lease": request.param}}
+    monkeypatch.setitem(settings, "OPTIONS", options)
+    hook, sys.unraisablehook = (
+        sys.unraisablehook,
+        lambda unraisable: None,
+    )  # A finalizer is hit, too.
+    gc.collect()
+    gc.disable()
+    with without_logging():
+        yield request.param
+    gc.enable()
+    gc.collect()
+    sys.unraisablehook = hook
+    release_connections()
+    close_pool()
+
+
+def read() -> None:
+    assert Row.objects.filter(pk=-1).count() == 0
+
+
+def write() -> None:
+    with transaction.atomic():
+        Row.objects.filter(pk=-1).delete()
+        with transaction.atomic():
+            Row.objects.filter(pk=-2).delete()
+
+
+def set_variable() -> None:
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SET @number = 1")
+
+
+@auto_close_db
+def scoped() -> None:
+    read()
+
+
+def in_a_block() -> None:
+    with auto_close_db():
+        read()
+
+
+WORK = {work.__name__: work for work in (read, write, set_variable, scoped, in_a_block)}
+
+
+def interrupted(work: Callable[[], None], number: int) -> bool:
+    """Work and release, with an alarm at that call; whether it was come to."""
+    alarm = AlarmAt(number)
+    try:
+        sys.setprofile(alarm)
+        work()
+        release_connections()
+    except Alarm:
+        pass
+    except DatabaseError:
+        assert alarm.left < 0  # A finalizer swallowed it, in the midst of an exchange.
+    finally:
+        sys.setprofile(None)
+    return alarm.left < 0
+
+
+def clear_up() -> None:
+    """Release whatever happened, as a worker's loop does."""
+    wrapper = connections["default"]
+    wrapper.close()
+    if wrapper.in_atomic_block:  # Django's own book-keeping was hit, as on every engine.
+        del connections["default"]
+    release_connections()
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_an_alarm_at_any_call_leaves_no_lease(tenure: str, name: str, observer: Any) -> None:
+    work = WORK[name]
+
+    def somebody_else() -> None:
+        work()
+        release_connections()
+
+    somebody_else()
+    number = left_open = 0
+    while interrupted(work, number):
+        left_open += len(scopes._thread.open)
+        scopes._thread.open.clear()
+        clear_up()
+        run_threads(somebody_else)  # It also tidies up.
+        assert stats()["default"].in_use == 0, f"a lease is left by an alarm at call {number}"
+        number += 1
+    assert 50 < number < 2000
+    # Before the first line of __exit__(), nobody can help.
+    assert left_open <= (work is in_a_block)
+    close_pool()
+    database = connections["default"].settings_dict["NAME"]
+    observer.until(lambda: not observer.sessions(database))

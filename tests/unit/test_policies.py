@@ -1,0 +1,190 @@
+"""docs/policies.rst is true: public names are the code's, and versions those that are tested."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+
+import mysqlpool
+from mysqlpool.conf.rules import LOG_RULES, SESSION_DEFAULTS
+from tests.helpers import ROOT
+from tests.unit.test_documents import KEYWORDS, extras, logged_events
+
+TEXT = (ROOT / "docs" / "policies.rst").read_text(encoding="utf-8")
+README = (ROOT / "README.rst").read_text(encoding="utf-8")
+SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
+TOX = (ROOT / "tox.ini").read_text(encoding="utf-8")
+LIBRARY = Path(mysqlpool.__file__).parent
+
+
+def names(text: str) -> set[str]:
+    return set(re.findall(r"``([^`]+)``", text))
+
+
+def sentence(start: str) -> set[str]:
+    """The names in what follows these words, up to the end of the sentence."""
+    match = re.search(rf"{re.escape(start)}\s+((?:``[^`]+``\s*)+)\.", TEXT)
+    assert match, f"docs/policies.rst has no list that begins with {start!r}"
+    return names(match[1])
+
+
+def rows(*headings: str) -> list[list[str]]:
+    """The rows of the table with these headings. One without a first cell goes on with the last."""
+    tables = re.findall(r"(?m)^(=+(?:  =+)+)\n(.+)\n\1\n((?:.+\n)+?)\1$", TEXT)
+    for border, head, body in tables:
+        starts = [m.start() for m in re.finditer("=+", border)] + [None]
+        pairs = list(itertools.pairwise(starts))
+        if [head[a:b].strip() for a, b in pairs][: len(headings)] != list(headings):
+            continue
+        found: list[list[str]] = []
+        for line in body.splitlines():
+            cells = [line[a:b].strip() for a, b in pairs]
+            if cells[0]:
+                found.append(cells)
+            else:
+                found[-1] = [f"{x} {y}".strip() for x, y in zip(found[-1], cells, strict=True)]
+        return found
+    raise AssertionError(f"no table has the headings {headings}")
+
+
+# Public names
+
+MODULES = {row[0].strip("`"): names(row[1]) for row in rows("Module", "Names")}
+
+# Doors whose names `mysqlpool` itself exports, and those that nobody imports.
+EXPORTED = {"executor", "release", "scopes", "stats"}
+FOR_DJANGO = {"apps", "checks"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_each_public_name_can_be_imported(module: str) -> None:
+    found = importlib.import_module(module)
+    assert [name for name in MODULES[module] if not hasattr(found, name)] == []
+
+
+def test_whatever_a_door_exports_is_in_the_list() -> None:
+    assert MODULES["mysqlpool"] == {*mysqlpool.__all__, "__version__"}
+    for name, listed in MODULES.items():
+        exported = getattr(importlib.import_module(name), "__all__", None)
+        if exported is not None and name not in ("mysqlpool", "mysqlpool.pool"):
+            assert listed == set(exported), f"docs/policies.rst tells other names of {name}"
+
+
+def test_no_door_and_no_integration_is_overlooked() -> None:
+    doors = {f"mysqlpool.{path.stem}" for path in LIBRARY.glob("*.py")} - {"mysqlpool.__init__"}
+    doors -= {f"mysqlpool.{name}" for name in EXPORTED | FOR_DJANGO}
+    contrib = LIBRARY / "contrib"
+    doors |= {f"mysqlpool.contrib.{path.stem}" for path in contrib.glob("[!_]*.py")}
+    doors |= {f"mysqlpool.contrib.{path.parent.name}" for path in contrib.glob("*/__init__.py")}
+    assert doors - MODULES.keys() == set(), "docs/policies.rst lacks them, in the table of modules"
+
+
+def test_the_statistics_are_listed() -> None:
+    fields = {field.name for field in dataclasses.fields(mysqlpool.PoolStats)}
+    derived = {name for name in vars(mysqlpool.PoolStats) if not name.startswith("_")}
+    assert sentence("Those of ``PoolStats`` are") == fields | derived
+
+
+def test_the_settings_are_listed() -> None:
+    keys = sentence('The keys of ``OPTIONS["pool"]`` and of ``MYSQLPOOL_ARGUMENTS``:')
+    assert keys == {"class", *SESSION_DEFAULTS}.union(*KEYWORDS.values())
+    assert sentence("The keys of ``MYSQLPOOL_LOG``:") == LOG_RULES.keys()
+
+
+def test_the_settings_of_djangos_are_listed() -> None:
+    read = set(re.findall(r'settings(?:\.|, ")(MYSQLPOOL_\w+)', sources()))
+    assert sentence("The settings of Django's:") == read
+
+
+def test_the_loggers_and_events_are_listed() -> None:
+    events = set(logged_events())
+    loggers = set(re.findall(r'getLogger\("(mysqlpool[\w.]*)"\)', sources()))
+    assert sentence("The loggers:") == loggers
+    assert sentence("The events, of which a line may get further fields:") == {e for e, _ in events}
+
+
+def test_the_ids_of_checks_are_listed() -> None:
+    used = set(re.findall(r'"(mysqlpool\.[CDEIW]\d{3})"', sources()))
+    listed = sentence(
+        "The IDs of the system checks, none of which is ever used for something else:"
+    )
+    assert listed == used
+
+
+def sources() -> str:
+    return "\n".join(path.read_text(encoding="utf-8") for path in LIBRARY.rglob("*.py"))
+
+
+# What is supported
+
+PAIRS = {
+    (python, django)
+    for django, pythons, _ in rows("Django", "Python")
+    for python in pythons.split(", ")
+}
+PYTHONS = {python for python, _ in PAIRS}
+DJANGOS = {django for _, django in PAIRS}
+SERIES = {(server, series) for server, series, _ in rows("Server", "Series")}
+PACKAGES = {row[0]: row[1].split(", ") for row in rows("Package", "Versions")}
+
+
+def dotted(digits: str) -> str:
+    return f"{digits[0]}.{digits[1:]}"
+
+
+def test_the_classifiers_name_what_is_supported() -> None:
+    assert set(re.findall(r"Python :: (3\.\d+)", SETUP)) == PYTHONS
+    assert set(re.findall(r"Django :: ([\d.]+)", SETUP)) == DJANGOS
+
+
+def test_the_oldest_are_what_pip_demands() -> None:
+    demanded = dict(re.findall(r'"([\w-]+)>=([\d.]+)",?$', SETUP, re.MULTILINE))
+    assert re.findall(r'python_requires=">=([\d.]+)"', SETUP) == [oldest(PYTHONS)]
+    assert demanded["Django"] == oldest(DJANGOS)
+    for name in ("SQLAlchemy", "mysqlclient"):
+        assert demanded[name] == PACKAGES[name][0]
+
+
+def oldest(versions: set[str]) -> str:
+    return min(versions, key=lambda version: [int(part) for part in version.split(".")])
+
+
+def test_each_pair_is_an_environment_of_tox_and_no_other_is() -> None:
+    found = re.findall(r"^    py(3\d+)-django(\d+)(-sqla\d+)?$", TOX, re.MULTILINE)
+    assert {(dotted(python), dotted(django)) for python, django, _ in found} == PAIRS
+    toolkits = set(re.findall(r"SQLAlchemy>=(\d\.\d),<", TOX))
+    assert toolkits == set(PACKAGES["SQLAlchemy"])
+
+
+def test_the_readme_names_the_same_versions() -> None:
+    text = " ".join(README.split())
+    first, last = re.findall(r"Python (3\.\d+) to (3\.\d+)", text)[0]
+    minors = range(int(first[2:]), int(last[2:]) + 1)
+    assert {f"3.{minor}" for minor in minors} == PYTHONS
+    (djangos,) = re.findall(r"Django ([\d., or]+), SQLAlchemy", text)
+    (toolkits,) = re.findall(r"SQLAlchemy ([\d., or]+),? and mysqlclient", text)
+    assert set(re.findall(r"\d+\.\d+", djangos)) == DJANGOS
+    assert re.findall(r"\d+\.\d+", toolkits) == PACKAGES["SQLAlchemy"]
+    assert re.findall(r"mysqlclient ([\d.]*\d)", text)[0] == PACKAGES["mysqlclient"][0]
+
+
+def test_what_the_suite_was_run_on_is_supported() -> None:
+    tested = (ROOT / "docs" / "tested.rst").read_text(encoding="utf-8")
+    runs = re.findall(r"^(MariaDB|MySQL) (\d+\.\d+)\.\d+.*?  (3\.\d+)\.\d+ +(\d\.\d)", tested, re.M)
+    assert len(runs) > 10
+    for server, series, python, django in runs:
+        assert {(server, series), (server, series.partition(".")[0])} & SERIES
+        assert (python, django) in PAIRS
+
+
+def test_readthedocs_installs_an_extra_that_there_is() -> None:
+    settings = ROOT / ".readthedocs.yaml"
+    if not settings.exists():
+        pytest.skip("an sdist has no .readthedocs.yaml")
+    (extra,) = re.findall(r"extra_requirements:\n +- (\w+)", settings.read_text(encoding="utf-8"))
+    assert extra in extras()
