@@ -75,7 +75,7 @@ def check_foreign_engines(**kwargs: Any) -> list[CheckMessage]:
     return [
         foreign_pool_error(alias, engine, keys)
         for alias, engine, one in found
-        if (keys := [key for key in _POOL_KEYS if key in one.get("OPTIONS", {})])
+        if (keys := [key for key in _POOL_KEYS if key in (one.get("OPTIONS") or {})])
         and _hands_on_options(engine)
     ]
 

@@ -27,7 +27,7 @@ def check_tls(**kwargs: Any) -> list[CheckMessage]:
 
 
 def check_local_infile(**kwargs: Any) -> list[CheckMessage]:
-    found = ((alias, connections.settings[alias].get("OPTIONS", {})) for alias in our_aliases())
+    found = ((alias, connections.settings[alias].get("OPTIONS") or {}) for alias in our_aliases())
     return [
         local_infile_warning(alias, named)
         for alias, options in found
