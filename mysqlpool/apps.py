@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
@@ -43,7 +44,7 @@ class MySQLPoolConfig(AppConfig):
         """
         for check, tag in CHECKS.items():
             register(tag)(check)
-        self.reports_refusals = is_checking(sys.argv)
+        self.reports_refusals = is_checking(arguments_of_django())
         if not self.reports_refusals:
             checks.validate_pool_settings()
         if (log := getattr(settings, "MYSQLPOOL_LOG", None)) is not None:
@@ -55,7 +56,22 @@ class MySQLPoolConfig(AppConfig):
 
 
 def is_checking(arguments: Sequence[str]) -> bool:
-    """Whether this process is ``manage.py check``, or ``manage.py mysqlpool check``."""
+    """Whether these are ``manage.py check``, or ``manage.py mysqlpool check``."""
     return list(arguments[1:2]) == ["check"] or (
         list(arguments[1:2]) == ["mysqlpool"] and "check" in arguments[2:]
     )
+
+
+def arguments_of_django() -> Sequence[str]:
+    """The command line, if it is Django's own that loads the project; else nothing.
+
+    ``sys.argv`` does not tell: in ``pytest check`` that word is a folder.
+    """
+    management: Any = sys.modules.get("django.core.management")
+    frame = sys._getframe() if management else None
+    while frame is not None:
+        if frame.f_code is management.ManagementUtility.execute.__code__:
+            found: Sequence[str] = frame.f_locals["self"].argv
+            return found
+        frame = frame.f_back
+    return ()

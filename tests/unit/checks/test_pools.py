@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.core.checks import CheckMessage
+from django.core.checks import CheckMessage, registry
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
+import mysqlpool
 from mysqlpool import checks
-from mysqlpool.apps import is_checking
+from mysqlpool.apps import MySQLPoolConfig, is_checking
 from tests.helpers import HANG, ROOT
 
 from .project import OURS, STOCK, at, entry
@@ -91,6 +92,16 @@ def test_the_other_checks_go_on_where_an_alias_is_refused(databases: Databases, 
 )
 def test_only_who_reports_bad_settings_starts_with_them(arguments: str, expected: bool) -> None:
     assert is_checking(arguments.split()) is expected
+
+
+def test_who_only_has_such_a_word_on_his_command_line_is_refused(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    databases["default"] = entry({"pool_size": 0})
+    monkeypatch.setattr(sys, "argv", ["pytest", "check"])
+    monkeypatch.setattr(registry.registry, "registered_checks", set())
+    with pytest.raises(ImproperlyConfigured, match="pool_size"):
+        MySQLPoolConfig("mysqlpool", mysqlpool).ready()
 
 
 def manage(*arguments: str, pool: str) -> subprocess.CompletedProcess[str]:
