@@ -89,6 +89,7 @@ setup(
         "concurrent-log-handler>=0.9.30",
     ],
     extras_require={
+        "command": ["rich"],
         "debug-toolbar": ["django-debug-toolbar>=7.0"],
         "health-check": ["django-health-check>=3.24"],
         "opentelemetry": ["opentelemetry-api>=1.30"],

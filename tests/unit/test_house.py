@@ -42,7 +42,10 @@ HOUSE: Mapping[str, Wing] = {
     ),
     "urls": Wing(("contrib.status", "conf.visitors"), ("django.urls",)),
     "apps": Wing(("checks", "stats_log", "events.file"), ("django",)),
-    "checks": Wing(("backends", "session.tls", "conf"), ("django", "sqlalchemy", "MySQLdb")),
+    "management": Wing(("checks",), ("django.core.management", "rich")),
+    "checks": Wing(
+        ("backends", "release", "pool", "session", "conf"), ("django", "sqlalchemy", "MySQLdb")
+    ),
     "contrib": Wing(
         (
             *("stats", "backends", "release", "pool", "scopes", "events.reading", "conf"),
