@@ -20,8 +20,10 @@ class MySQLPoolConfig(AppConfig):
             # A project without this setting has no need of concurrent_log_handler, so what loads
             # that is imported here.
             from .events.file import configure
+            from .stats_log import write_every
 
-            configure(log)
+            told = configure(log)
+            write_every(told.stats_interval if told else 0)
         register(Tags.compatibility)(checks.check_global_settings)
         register(Tags.compatibility)(checks.check_pool_classes)
         register(Tags.compatibility)(checks.check_instrumentation)

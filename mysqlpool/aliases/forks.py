@@ -27,7 +27,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
-__all__ = ["note_closed", "note_open", "when_forked"]
+__all__ = ["any_open", "note_closed", "note_open", "when_forked"]
 
 
 class _Record(Protocol):
@@ -51,6 +51,11 @@ def note_open(session: Any, record: Any = None) -> None:
 def note_closed(session: Any) -> None:
     """Strike a session out, after it was closed."""
     _sessions.pop(session, None)
+
+
+def any_open() -> bool:
+    """Whether this process has an open session, in a pool or outside of any."""
+    return bool(_sessions)
 
 
 def when_forked(forget: Callable[[bool], None]) -> None:

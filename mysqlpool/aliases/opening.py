@@ -10,7 +10,7 @@ from mysqlpool.conf.servers import DEFAULT_PORT
 from mysqlpool.events.log import log_event
 from mysqlpool.session.session import Session
 
-from . import forks
+from . import forks, ticker
 
 __all__ = ["CONNECT_TIMEOUT", "close_session", "note_closed", "open_session"]
 
@@ -31,6 +31,7 @@ def open_session(alias: str, params: Mapping[str, Any]) -> Session:
         params.get("port") or DEFAULT_PORT,
     )
     forks.note_open(session)
+    ticker.connected()
     log_event(logger, logging.DEBUG, "session_opened", alias, session=session.thread_id())
     return session
 

@@ -46,7 +46,9 @@ PAUSE, AFTER_FAILURE = 0.05, 1.0
 class Watched(Protocol):
     """A pool, as far as the caretaker knows it."""
 
-    alias: str
+    @property
+    def alias(self) -> str | None:
+        """The pool's name in the log."""
 
     def next_look(self) -> float:
         """When to look though nobody leases or returns; inf if only a connect can change that.

@@ -40,12 +40,13 @@ HOUSE: Mapping[str, Wing] = {
     "__init__": Wing(
         ("contrib.database_url", "stats", "executor", "scopes", "release", "aliases.registry")
     ),
-    "apps": Wing(("checks", "events.file"), ("django",)),
+    "apps": Wing(("checks", "stats_log", "events.file"), ("django",)),
     "management": Wing((), ("django.core.management", "rich")),
     "checks": Wing(("backends", "session.tls", "conf"), ("django", "sqlalchemy", "MySQLdb")),
     "contrib": Wing(
         ("backends",), ("django", "MySQLdb", "opentelemetry", "dj_database_url", "environ")
     ),
+    "stats_log": Wing(("stats", "aliases.ticker", "events.log")),
     "stats": Wing(("aliases.registry", "pool.times", "errors")),
     "backends": Wing(("aliases", "pool", "session", "conf"), ("django", "MySQLdb")),
     "aliases": Wing(

@@ -23,9 +23,9 @@ from sqlalchemy.pool import AssertionPool
 
 import mysqlpool
 from mysqlpool import PoolStats
+from mysqlpool.conf.event_log import DEFAULTS as LOG_DEFAULTS
 from mysqlpool.conf.rules import LOG_RULES, RULES, SESSION_DEFAULTS
 from mysqlpool.conf.settings import DEFAULT_POOL_CLASS, POOL_CLASSES, _keywords, parse_pool_settings
-from mysqlpool.events import file as logfile
 from mysqlpool.events.log import JSONLinesFormatter, log_event
 from mysqlpool.session.renewal import clears
 from mysqlpool.session.statements import Classifier
@@ -184,7 +184,7 @@ def test_the_table_of_statistics_has_each_attribute() -> None:
 def test_the_table_of_the_event_log_has_each_key_and_its_default() -> None:
     rows = {code(row[0]): row[1] for row in table("Key", "Default")}
     defaults = {key: ast.literal_eval(code(cell)) for key, cell in rows.items() if cell}
-    assert defaults == logfile.DEFAULTS
+    assert defaults == LOG_DEFAULTS
     assert rows.keys() == LOG_RULES.keys()
 
 

@@ -1,0 +1,82 @@
+"""Ticker: something is done at intervals, as long as this process has sessions to tell of.
+
+The caretaker's thread does it, which lives only while something is due. So leases and returns pay
+nothing for it, and a process that has no session has no thread.
+
+The only mutable global here is ``_started``, the tickers that were started and not stopped. Each
+change is one insertion or removal, which is atomic, so there is no lock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from mysqlpool.pool import caretaker, clock
+
+from . import forks
+
+__all__ = ["Ticker", "connected"]
+
+_started: dict[Ticker, None] = {}
+
+
+class Ticker:
+    """Calls ``tick()`` about every ``interval`` seconds while a pool of any alias has a session.
+
+    Where it came due while there was none, it is called soon after the next connect. It is called
+    in the caretaker's thread, which others need: it has to be short. What it raises is logged as
+    ``upkeep_failed``, and it is called again after the interval.
+
+    A forked child has the same tickers, for its own sessions. None ticks any more once the
+    interpreter exits. Raises ``ValueError`` for an interval that is not positive.
+    """
+
+    alias = None  # for the caretaker's log: it is no pool's
+
+    def __init__(self, interval: float, tick: Callable[[], None]) -> None:
+        if not 0 < interval < math.inf:
+            raise ValueError(f"an interval is a positive number of seconds, not {interval!r}")
+        self._interval = interval
+        self._tick = tick
+        self._put_off()
+
+    def _put_off(self) -> None:
+        self._due = clock.monotonic() + self._interval
+
+    def start(self) -> None:
+        """Tick from now on: the first time in an interval. Nothing for one that does already."""
+        if self not in _started:
+            self._put_off()
+            _started[self] = None
+        caretaker.watch(self)
+
+    def stop(self) -> None:
+        """Tick no more. A tick that has begun goes on to its end."""
+        _started.pop(self, None)
+
+    def next_look(self) -> float:
+        """When the next tick is due; for the caretaker."""
+        return self._due if self in _started and forks.any_open() else math.inf
+
+    def tidy(self, now: float) -> None:
+        """Tick; for the caretaker."""
+        try:
+            self._tick()
+        finally:
+            self._put_off()
+
+
+def connected() -> None:
+    """Have the caretaker look after the tickers, as there is a session: after a connect."""
+    for ticker in list(_started):
+        caretaker.watch(ticker)
+
+
+def _start_afresh(inherited: bool) -> None:
+    """In a forked child: the next ticks are an interval away."""
+    for ticker in list(_started):
+        ticker._put_off()
+
+
+forks.when_forked(_start_afresh)
