@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import Tags, register
 
 from . import checks
+
+CHECKS = {
+    checks.check_pool_settings: Tags.compatibility,
+    checks.check_foreign_engines: Tags.compatibility,
+    checks.check_global_settings: Tags.compatibility,
+    checks.check_pool_classes: Tags.compatibility,
+    checks.check_recycle: Tags.compatibility,
+    checks.check_shared_servers: Tags.compatibility,
+    checks.check_middleware: Tags.compatibility,
+    checks.check_atomic_streams: Tags.urls,
+    checks.check_instrumentation: Tags.compatibility,
+    checks.check_green_threads: Tags.compatibility,
+    checks.check_task_queues: Tags.compatibility,
+    checks.check_tls: Tags.security,
+    checks.check_local_infile: Tags.security,
+    checks.check_servers: Tags.database,
+}
 
 
 class MySQLPoolConfig(AppConfig):
@@ -14,8 +34,15 @@ class MySQLPoolConfig(AppConfig):
     verbose_name = "mysqlpool"
 
     def ready(self) -> None:
-        """Refuse bad settings of any alias, open the event log, register the system checks."""
-        checks.validate_pool_settings()
+        """Register the system checks, refuse bad settings of any alias, and open the event log.
+
+        The programs whose job it is to report bad settings, with whatever else there is, are not
+        refused. An alias refuses them in any case when it is used.
+        """
+        for check, tag in CHECKS.items():
+            register(tag)(check)
+        if not is_checking(sys.argv):
+            checks.validate_pool_settings()
         if (log := getattr(settings, "MYSQLPOOL_LOG", None)) is not None:
             # A project without this setting has no need of concurrent_log_handler, so what loads
             # that is imported here.
@@ -24,7 +51,10 @@ class MySQLPoolConfig(AppConfig):
 
             told = configure(log)
             write_every(told.stats_interval if told else 0)
-        register(Tags.compatibility)(checks.check_global_settings)
-        register(Tags.compatibility)(checks.check_pool_classes)
-        register(Tags.compatibility)(checks.check_instrumentation)
-        register(Tags.security)(checks.check_tls)
+
+
+def is_checking(arguments: Sequence[str]) -> bool:
+    """Whether this process is ``manage.py check``, or ``manage.py mysqlpool check``."""
+    return list(arguments[1:2]) == ["check"] or (
+        list(arguments[1:2]) == ["mysqlpool"] and "check" in arguments[2:]
+    )

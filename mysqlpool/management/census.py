@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from typing import Any
 
 from django.db import DatabaseError, connections
 from django.db.backends.base.base import NO_DB_ALIAS
+from django.db.backends.utils import logger as django_logger
 from MySQLdb.constants import ER
 
 __all__ = ["Census", "Group", "Inquirer", "address", "grouped", "told", "unlogged"]
@@ -21,8 +24,11 @@ __all__ = ["Census", "Group", "Inquirer", "address", "grouped", "told", "unlogge
 PATIENCE = 10
 # Who speaks of a session as it is opened and asked.
 LOGGERS = (
-    "django.db.backends",
-    *("mysqlpool.pool", "mysqlpool.session", "mysqlpool.release", "mysqlpool.log"),
+    django_logger,
+    logging.getLogger("mysqlpool.pool"),
+    logging.getLogger("mysqlpool.session"),
+    logging.getLogger("mysqlpool.release"),
+    logging.getLogger("mysqlpool.log"),
 )
 # They have a line in the list of processes, and no connection.
 _SERVERS_OWN = frozenset({"system user", "event_scheduler"})
@@ -130,6 +136,22 @@ class Inquirer:
         except BaseException:
             self.close()
             raise
+
+    def round_trips(self, seconds: float) -> list[float]:
+        """How long the shortest statement took, in seconds, again and again for so long.
+
+        The driver sends it, so that this is the path and the server, and nothing of Django.
+        """
+        times: list[float] = []
+        self.wrapper.ensure_connection()
+        with contextlib.closing(self.wrapper.connection.cursor()) as cursor:
+            until = time.perf_counter() + seconds
+            while not times or time.perf_counter() < until:
+                begun = time.perf_counter()
+                cursor.execute("SELECT 1")
+                cursor.fetchall()
+                times.append(time.perf_counter() - begun)
+        return times
 
     def _census(self, cursor: Any) -> Census:
         cursor.execute(
@@ -252,11 +274,10 @@ def unlogged(also: Callable[[threading.Thread], bool] | None = None) -> Iterator
         thread = threading.current_thread()
         return not (thread is own or (also is not None and also(thread)))
 
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    for logger in loggers:
+    for logger in LOGGERS:
         logger.addFilter(passes)
     try:
         yield
     finally:
-        for logger in loggers:
+        for logger in LOGGERS:
             logger.removeFilter(passes)

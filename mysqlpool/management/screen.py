@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +74,7 @@ class Screen:
     """
 
     def __init__(self, command: BaseCommand, options: dict[str, Any]) -> None:
-        self.stdout = command.stdout
+        self.stdout, self.stderr = command.stdout, command.stderr
         self.console: Console | None = None if options.get("json") else terminal(command, options)
         self._live: Live | None = None
 
@@ -112,6 +112,20 @@ class Screen:
             self._live = self._begin_live(self.console)
         self._live.update(drawn, refresh=True)
 
+    @contextlib.contextmanager
+    def progress(self, steps: int) -> Iterator[Callable[[str], None]]:
+        """Yield a function that is told which step begins, and shows it on the standard error.
+
+        That is a bar where a terminal and ``rich`` are there, a line in a terminal without, and
+        nothing where no person looks.
+        """
+        if not self.stderr.isatty():
+            yield lambda step: None
+        elif self.console is None:
+            yield lambda step: self.stderr.write(f"{step} ...")
+        else:
+            yield from _bar(steps)
+
     def document(self, content: object, *, lines: bool = False) -> None:
         """Write JSON: indented, or with ``lines`` in one line, which is sent at once."""
         self._write(json.dumps(content, indent=None if lines else 2, allow_nan=False) + "\n")
@@ -137,6 +151,22 @@ class Screen:
         """Write text. What the stream's encoding lacks, such as in a name, is escaped."""
         encoding = getattr(self.stdout, "encoding", None) or "utf-8"
         self.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding), ending="")
+
+
+def _bar(steps: int) -> Iterator[Callable[[str], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task, begun = bar.add_task("", total=steps), 0
+
+        def begins(step: str) -> None:
+            nonlocal begun
+            bar.update(task, description=step, completed=begun)
+            begun += 1
+
+        yield begins
 
 
 def _leave_pipe() -> None:

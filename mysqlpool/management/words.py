@@ -25,10 +25,9 @@ def duration(seconds: float | None) -> str:
 
 
 def _two_digits(number: float) -> str:
-    if number == 0:
-        return "0"
-    places = max(0, min(3, 1 - math.floor(math.log10(number))))
-    return f"{number:.{places}f}"
+    number = float(f"{number:.2g}")
+    places = 1 - math.floor(math.log10(number)) if number else 0
+    return f"{number:.{max(0, min(3, places))}f}"
 
 
 def percent(share: float) -> str:

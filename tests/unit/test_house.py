@@ -41,8 +41,13 @@ HOUSE: Mapping[str, Wing] = {
         ("contrib.database_url", "stats", "executor", "scopes", "release", "aliases.registry")
     ),
     "apps": Wing(("checks", "stats_log", "events.file"), ("django",)),
-    "management": Wing((), ("django.core.management", "rich")),
-    "checks": Wing(("backends", "session.tls", "conf"), ("django", "sqlalchemy", "MySQLdb")),
+    "management": Wing(
+        ("checks", "stats", "aliases.registry", "scopes", "events.reading", "conf"),
+        ("django", "rich", "MySQLdb"),
+    ),
+    "checks": Wing(
+        ("backends", "release", "pool", "session", "conf"), ("django", "sqlalchemy", "MySQLdb")
+    ),
     "contrib": Wing(
         ("backends",), ("django", "MySQLdb", "opentelemetry", "dj_database_url", "environ")
     ),

@@ -15,6 +15,7 @@ from operator import attrgetter, itemgetter
 from typing import Any
 
 import MySQLdb
+from django.apps import apps
 from django.db import DEFAULT_DB_ALIAS, DatabaseError
 from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
 from django.db.backends.mysql import base as mysql
@@ -76,7 +77,7 @@ class DatabaseWrapper(LateTransactions):
         self.tenure = Tenure(self)
         pool = registry.current(alias)
         known = pool is not None and pool.serves(_key(settings_dict))
-        if alias != NO_DB_ALIAS and not known:
+        if alias != NO_DB_ALIAS and not known and not _is_left_to_the_app():
             # Bad input is refused at start, not at the first query.
             parse_pool_settings(alias, settings_dict)
 
@@ -614,6 +615,14 @@ class _Shown(dict[str, Any]):
 
 # Of the parameters, those on which the answers of Django's probe depend.
 _SERVER = ("host", "port", "unix_socket", "sql_mode", "init_command")
+
+
+def _is_left_to_the_app() -> bool:
+    """Whether mysqlpool's app will tell in a moment what is wrong with any alias.
+
+    It does so when all models are imported, and models make wrappers as they are.
+    """
+    return apps.apps_ready and not apps.ready and apps.is_installed("mysqlpool")
 
 
 def _key(settings: Mapping[str, Any]) -> object:
