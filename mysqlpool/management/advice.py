@@ -155,7 +155,8 @@ def reasons(advice: Advice, cores: int) -> Iterator[str]:
             "sessions are estimated to keep this process busy. Set that and measure again."
         )
     else:
-        yield (f"{sessions} of them do {work}, and more sessions bring less than a tenth more.")
+        do = "session does" if sessions == 1 else "sessions do"
+        yield f"{sessions} {do} {work}, and more bring less than a tenth more."
     yield (
         f"Little's law: {work}, each with a lease of {1000 * level.held:.2f} ms, keep "
         f"{level.busy:.1f} sessions busy."

@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
+from sqlalchemy.pool import AssertionPool, SingletonThreadPool, StaticPool
 
 from mysqlpool.checks.entries import limit_of
 from mysqlpool.conf.settings import PoolSettings, parse_pool_settings
@@ -107,7 +108,9 @@ class Bench:
         wrapper_settings = connections[alias].settings_dict
         self.address = address(wrapper_settings)
         self.pool: PoolSettings = parse_pool_settings(alias, wrapper_settings)
-        self.limit = limit_of(self.pool) or self.pool.arguments.get("pool_size")
+        self.limit = limit_of(self.pool)
+        kinds = (StaticPool, AssertionPool, SingletonThreadPool)
+        self.is_for_one = issubclass(self.pool.pool_class, kinds)
         self.census: Census | None = None
         self.path: Path | None = None
         self.connecting: float | None = None
@@ -146,7 +149,7 @@ class Bench:
 
     def _steps(self, most: int | None) -> list[tuple[str, int]]:
         assert self.census is not None
-        counts = [1] if self.limit == 1 else thread_counts(self.limit, self.census.room, most)
+        counts = [1] if self.is_for_one else thread_counts(self.limit, self.census.room, most)
         return [("leases", 1), *((work, threads) for threads in counts for work in SWEPT)]
 
     def _goes_on(self, load: Load) -> bool:
@@ -159,9 +162,14 @@ class Bench:
         return False
 
     @property
+    def has_size(self) -> bool:
+        """Whether there is a ``pool_size`` that threads share."""
+        return not self.is_for_one and "pool_size" in self.pool.arguments
+
+    @property
     def advice(self) -> Advice | None:
-        """By the kind of work that can use the most sessions."""
-        if self.census is None:
+        """By the kind of work that can use the most sessions, if there is anything to say."""
+        if self.census is None or not self.has_size:
             return None
         room = self.census.room
         found = [
@@ -247,6 +255,13 @@ def _row(level: Level) -> list[str]:
 
 def _recommendation(bench: Bench) -> Iterator[Line]:
     advice = bench.advice
+    if not bench.has_size:
+        name = bench.pool.pool_class.__name__
+        one = " and is not made for several threads" if bench.is_for_one else ""
+        yield Line(
+            f"{name} has no pool_size that threads share{one}, so there is none to recommend."
+        )
+        return
     if advice is None:
         yield Line("Too little was measured to recommend a pool_size.")
         return

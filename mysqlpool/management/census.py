@@ -251,8 +251,9 @@ def address(settings: Mapping[str, Any]) -> str:
 
 
 def told(error: BaseException, settings: Mapping[str, Any]) -> str:
-    """An error in one line, in which no password of these settings is left."""
-    text = ": ".join(str(part) for part in error.args) or type(error).__name__
+    """The first line of an error, in which no password of these settings is left."""
+    text = ": ".join(str(part) for part in error.args) or "no reason is told"
+    text = text.strip().partition("\n")[0]
     options = settings.get("OPTIONS") or {}
     for secret in (settings.get("PASSWORD"), options.get("password"), options.get("passwd")):
         if isinstance(secret, str) and secret:

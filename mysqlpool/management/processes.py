@@ -79,7 +79,12 @@ def _process(told: ProcessStatistics, now: datetime) -> Process:
 
 
 def _standing(pid: int) -> Standing:
-    """Whether there is a process of this number on this machine."""
+    """Whether there is a process of this number on this machine.
+
+    0 and below mean groups of processes to the system.
+    """
+    if pid < 1:
+        return Standing.GONE
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -86,10 +85,10 @@ class Screen:
             self._end_live()
             self.stdout.flush()
         except BrokenPipeError:
-            _leave_pipe()
+            self._leave_pipe()
         if kind is None or not issubclass(kind, BrokenPipeError):
             return False
-        _leave_pipe()
+        self._leave_pipe()
         return True
 
     def show(self, page: Page) -> None:
@@ -147,6 +146,16 @@ class Screen:
         if live is not None:
             live.stop()
 
+    def _leave_pipe(self) -> None:
+        """Let what is still buffered go nowhere, or Python would complain of it as it ends.
+
+        https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        """
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.stdout.fileno())
+            os.close(nowhere)
+
     def _write(self, text: str) -> None:
         """Write text. What the stream's encoding lacks, such as in a name, is escaped."""
         encoding = getattr(self.stdout, "encoding", None) or "utf-8"
@@ -167,17 +176,6 @@ def _bar(steps: int) -> Iterator[Callable[[str], None]]:
             begun += 1
 
         yield begins
-
-
-def _leave_pipe() -> None:
-    """Let what is still buffered go nowhere, or Python would complain of it as it ends.
-
-    https://docs.python.org/3/library/signal.html#note-on-sigpipe
-    """
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
 
 
 def _rich(part: Line | Table) -> RenderableType:

@@ -43,7 +43,7 @@ HOUSE: Mapping[str, Wing] = {
     "apps": Wing(("checks", "stats_log", "events.file"), ("django",)),
     "management": Wing(
         ("checks", "stats", "aliases.registry", "scopes", "events.reading", "conf"),
-        ("django", "rich", "MySQLdb"),
+        ("django", "rich", "sqlalchemy.pool", "MySQLdb"),
     ),
     "checks": Wing(
         ("backends", "release", "pool", "session", "conf"), ("django", "sqlalchemy", "MySQLdb")
