@@ -18,6 +18,7 @@ from mysqlpool.conf.settings import PoolSettings, parse_pool_settings
 from .advice import Advice, Level, advise, quantile, reasons, thread_counts
 from .census import Census, Inquirer, address, told, unlogged
 from .choice import chosen
+from .interrupts import Interrupt
 from .load import Load
 from .screen import Line, Screen, Table
 from .words import count, duration, plural, positive_integer, positive_seconds
@@ -61,14 +62,15 @@ def handle(command: BaseCommand, **options: Any) -> None:
     seconds = (options.get("seconds") or 60.0) / len(choice.aliases)
     found: list[Bench] = []
     # The pool's log is of no use here, and costs time. Each error is counted.
-    with Screen(command, options) as screen, unlogged(also=lambda thread: True):
+    quiet = unlogged(also=lambda thread: True)
+    with Screen(command, options) as screen, quiet, Interrupt() as interrupt:
         for alias in choice.aliases:
-            bench = Bench(alias, cores=_cores())
+            bench = Bench(alias, interrupt)
             found.append(bench)
             bench.measure(screen, seconds, options.get("threads"))
             if not as_json:
                 screen.show(list(page_of(bench)))
-            if bench.interrupted:
+            if interrupt.came:
                 break
         if as_json:
             screen.document(_document(found, dict(choice.others)))
@@ -85,7 +87,7 @@ def _cores() -> int:
 
 def _document(found: Sequence[Bench], left_out: dict[str, str]) -> dict[str, Any]:
     return {
-        "interrupted": any(one.interrupted for one in found),
+        "interrupted": any(one.interrupt.came for one in found),
         "databases": [one.as_dict() for one in found],
         "left_out": left_out,
     }
@@ -103,8 +105,8 @@ class Path:
 class Bench:
     """What is measured of one alias. ``error`` tells why that ended, if it was not the time."""
 
-    def __init__(self, alias: str, cores: int) -> None:
-        self.alias, self.cores = alias, cores
+    def __init__(self, alias: str, interrupt: Interrupt) -> None:
+        self.alias, self.interrupt, self.cores = alias, interrupt, _cores()
         wrapper_settings = connections[alias].settings_dict
         self.address = address(wrapper_settings)
         self.pool: PoolSettings = parse_pool_settings(alias, wrapper_settings)
@@ -117,32 +119,30 @@ class Bench:
         self.levels: list[Level] = []
         self.errors: str | None = None
         self.error: str | None = None
-        self.interrupted = False
 
     def measure(self, screen: Screen, seconds: float, most: int | None) -> None:
         try:
             self._measure_path(seconds * PATH_SHARE)
             self._measure_load(screen, seconds * (1 - PATH_SHARE), most)
-        except KeyboardInterrupt:
-            self.interrupted = True
         except Exception as error:  # Also of whatever makes a token for the password.
             self.error = told(error, connections[self.alias].settings_dict)
 
     def _measure_path(self, seconds: float) -> None:
         with Inquirer(self.alias) as inquirer:
             self.census = inquirer.ask()
-            times = inquirer.round_trips(seconds)
+            times = inquirer.round_trips(seconds, lambda: not self.interrupt.came)
         self.path = Path(len(times), quantile(times, 0.5), quantile(times, 0.95))
 
     def _measure_load(self, screen: Screen, seconds: float, most: int | None) -> None:
         steps = self._steps(most)
-        with Load(self.alias) as load, screen.progress(len(steps)) as begins:
+        with Load(self.alias, self.interrupt) as load, screen.progress(len(steps)) as begins:
             for work, threads in steps:
+                if self.interrupt.came:
+                    break
                 begins(f"{self.alias}: {work} in {plural(threads, 'thread')}")
                 self.levels.append(load.run(work, threads, seconds / len(steps)))
-                if load.interrupted or not self._goes_on(load):
+                if not self._goes_on(load):
                     break
-            self.interrupted = load.interrupted
             connect = load.seen().connect
         if connect.count:
             self.connecting = connect.seconds / connect.count
@@ -224,8 +224,8 @@ def page_of(bench: Bench) -> Iterator[Line | Table]:
         yield _table(bench.levels)
     if bench.errors:
         yield Line(f"The first error: {bench.errors}", "red")
-    if bench.interrupted:
-        yield Line("Interrupted: the last line is of a part of its time.", "yellow")
+    if bench.interrupt.came:
+        yield Line("Interrupted: this is what was measured until then.", "yellow")
     yield from _recommendation(bench)
     yield Line("")
 

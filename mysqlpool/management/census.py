@@ -137,7 +137,7 @@ class Inquirer:
             self.close()
             raise
 
-    def round_trips(self, seconds: float) -> list[float]:
+    def round_trips(self, seconds: float, goes_on: Callable[[], bool]) -> list[float]:
         """How long the shortest statement took, in seconds, again and again for so long.
 
         The driver sends it, so that this is the path and the server, and nothing of Django.
@@ -146,7 +146,7 @@ class Inquirer:
         self.wrapper.ensure_connection()
         with contextlib.closing(self.wrapper.connection.cursor()) as cursor:
             until = time.perf_counter() + seconds
-            while not times or time.perf_counter() < until:
+            while not times or (time.perf_counter() < until and goes_on()):
                 begun = time.perf_counter()
                 cursor.execute("SELECT 1")
                 cursor.fetchall()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,12 +14,14 @@ from mysqlpool.scopes import auto_close_db
 from mysqlpool.stats import PoolStats, stats
 
 from .advice import Level, quantile, since
+from .interrupts import Interrupt
 
 __all__ = ["WORKS", "Load", "Stuck"]
 
 THREAD_NAME = "mysqlpool-bench"
 GIVE_UP = 3  # errors of a thread in a row, after which it does no more
 END_SECONDS = 10.0
+LOOK_SECONDS = 0.02
 
 
 def _lease(alias: str) -> None:
@@ -51,13 +54,12 @@ class Stuck(Exception):
 class Load:
     """Puts the pool of an alias under load, and closes it at the end of the ``with`` block.
 
-    ``interrupted`` tells that Ctrl-C ended the last run early. ``error`` is the first error of a
-    thread, if there was any.
+    ``interrupt`` ends a run early. ``error`` is the first error of a thread, if there was any.
     """
 
-    def __init__(self, alias: str) -> None:
+    def __init__(self, alias: str, interrupt: Interrupt | None = None) -> None:
         self.alias = alias
-        self.interrupted = False
+        self.interrupt = interrupt or Interrupt()
         self.error: Exception | None = None
 
     def __enter__(self) -> Load:
@@ -80,18 +82,21 @@ class Load:
         try:
             for worker in workers:
                 worker.start()
-            for worker in workers:
-                worker.is_ready.wait()
+            self._wait_until(lambda: all(worker.is_ready for worker in workers))
             begun, cpu, before = time.perf_counter(), time.process_time(), self.seen()
             for worker in workers:
                 worker.may_begin.set()
-            _wait_for(workers, begun + seconds)
-        except KeyboardInterrupt:
-            self.interrupted = True
+            self._wait_until(lambda: not any(map(Worker.is_alive, workers)), begun + seconds)
         finally:
             _end(workers)
         took = time.perf_counter() - begun
         return self._level(work, workers, took, time.process_time() - cpu, before)
+
+    def _wait_until(self, is_done: Callable[[], bool], until: float = math.inf) -> None:
+        """Wait for that, or until then, or for Ctrl-C."""
+        while not is_done() and (left := until - time.perf_counter()) > 0:
+            if self.interrupt.comes_within(min(left, LOOK_SECONDS)):
+                return
 
     def _level(
         self, work: str, workers: list[Worker], took: float, cpu: float, before: PoolStats
@@ -124,13 +129,14 @@ class Worker(threading.Thread):
         super().__init__(name=THREAD_NAME, daemon=True)
         self.alias = alias
         self.work = auto_close_db(using=alias)(work)
-        self.is_ready, self.may_begin, self.is_over = (threading.Event() for _ in range(3))
+        self.is_ready = False
+        self.may_begin, self.is_over = threading.Event(), threading.Event()
         self.times: list[float] = []
         self.errors: list[Exception] = []
 
     def run(self) -> None:
         self._do(count=False)
-        self.is_ready.set()
+        self.is_ready = True
         self.may_begin.wait()
         in_a_row = 0
         while not self.is_over.is_set() and in_a_row < GIVE_UP:
@@ -146,12 +152,6 @@ class Worker(threading.Thread):
         if count:
             self.times.append(time.perf_counter() - begun)
         return True
-
-
-def _wait_for(workers: list[Worker], until: float) -> None:
-    """Wait until then, or until all workers have given up."""
-    for worker in workers:
-        worker.join(max(0.0, until - time.perf_counter()))
 
 
 def _end(workers: list[Worker]) -> None:

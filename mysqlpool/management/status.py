@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from mysqlpool.conf.event_log import EventLogSettings, event_log_settings
 
 from .census import Census, Inquirer, address, told
 from .choice import Choice, chosen
+from .interrupts import Interrupt
 from .processes import Process, processes, window
 from .screen import Line, Screen, Table
 from .words import count, duration, percent, plural, positive_seconds
@@ -67,14 +67,14 @@ def handle(command: BaseCommand, **options: Any) -> None:
 
 def watch(screen: Screen, look: Look, every: float, as_json: bool) -> None:
     """Show it every so many seconds, until Ctrl-C."""
-    with contextlib.suppress(KeyboardInterrupt):
-        while True:
+    with Interrupt() as interrupt:
+        while not interrupt.came:
             status = look.now()
             if as_json:
                 screen.document(status.as_dict(), lines=True)
             else:
                 screen.redraw(list(page_of(status)))
-            time.sleep(every)
+            interrupt.comes_within(every)
 
 
 @dataclass(frozen=True, slots=True)
