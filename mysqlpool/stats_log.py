@@ -30,6 +30,9 @@ logger = logging.getLogger("mysqlpool.pool")
 BUCKETS = frozenset({"bounds", "counts"})
 DIGITS = 6  # of what is a fraction: microseconds
 
+# Seconds after which a process tells of itself for the first time, so that it is soon seen.
+FIRST = 1.0
+
 # Seconds that the exit waits at most for what is being written.
 PATIENCE = 0.5
 
@@ -40,15 +43,20 @@ _lock = threading.Lock()
 def write_every(interval: float) -> None:
     """Have an event ``statistics`` for each open pool every so many seconds; 0 ends that.
 
-    It is written as long as there is an event log and this process has a session, and once more at
-    exit. Nothing is written by a process that ends by a signal or ``os._exit()``.
+    It is written as long as there is an event log and this process has a session, for the first
+    time after a second, and once more at exit. Nothing is written by a process that ends by a
+    signal or ``os._exit()``.
     """
     global _ticker
-    previous, _ticker = _ticker, Ticker(interval, _tick) if interval else None
+    previous, _ticker = _ticker, _made(interval)
     if previous is not None:
         previous.stop()
     if _ticker is not None:
         _ticker.start()
+
+
+def _made(interval: float) -> Ticker | None:
+    return Ticker(interval, _tick, first=min(FIRST, interval)) if interval else None
 
 
 def _tick() -> None:

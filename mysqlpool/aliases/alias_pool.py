@@ -12,6 +12,7 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import MySQLdb
@@ -31,8 +32,9 @@ from mysqlpool.session.wire import NO_ANSWER
 
 from . import forks
 from .access import Access, Identity, resolved
+from .connects import Connects
 from .hosts import Hosts, at, connect_to_one, servers_of
-from .opening import CONNECT_TIMEOUT, close_session, note_closed, open_session
+from .opening import CONNECT_TIMEOUT, close_session, note_closed, open_session, server_of
 from .unscoped import Unscoped
 
 __all__ = ["AliasPool"]
@@ -54,6 +56,9 @@ class AliasPool(ABC):
     nothing blocks while it is held.
     """
 
+    # Whether a request waits where the server has all the sessions it may have.
+    waits_for_room = False
+
     def __init__(self, alias: str, key: object, settings: PoolSettings) -> None:
         self.alias = alias
         self.key = key
@@ -61,6 +66,7 @@ class AliasPool(ABC):
         # What Django asks of a server once, kept for the wrappers of all threads.
         self.server_data: dict[object, dict[str, Any]] = {}
         self.hosts = Hosts(settings.hosts, settings.host_retry)
+        self._connects = Connects(alias, waits=self.waits_for_room)
         self._asking = threading.local()  # ``access``: what the present request asks for
         self._lock = threading.RLock()
         self._users: weakref.WeakKeyDictionary[User, object] = weakref.WeakKeyDictionary()
@@ -158,6 +164,9 @@ class AliasPool(ABC):
 
     def _open(self) -> Session:
         access: Access = self._asking.access
+        return self._connects.by(access.identity.params, partial(self._opened_by, access))
+
+    def _opened_by(self, access: Access) -> Session:
         session = self._connect(access)
         session.tune(self.settings.tcp_keepalive, self.settings.tcp_user_timeout)
         session.alias = self.alias
@@ -200,12 +209,15 @@ class AliasPool(ABC):
     def _connect(self, access: Access) -> Session:
         servers = servers_of(access.identity.params)
         if not servers:
-            return open_session(self.alias, self.parameters(access))
+            return self._connect_with(self.parameters(access))
 
         def connect(server: Server, left: int) -> Session:
-            return open_session(self.alias, self.parameters(access, server, left))
+            return self._connect_with(self.parameters(access, server, left))
 
         return connect_to_one(self.alias, self.hosts, servers, connect, self._is_time_over)
+
+    def _connect_with(self, params: Mapping[str, Any]) -> Session:
+        return self._connects.to(server_of(params), partial(open_session, self.alias, params))
 
     def parameters(
         self, access: Access, server: Server | None = None, left: int = 1
@@ -288,4 +300,6 @@ class AliasPool(ABC):
                 self.hosts.turned_read_only(session.server)
             elif session.failure is Failure.NOT_READY:
                 self.hosts.turned_not_ready(session.server)
+            if session.failure in (Failure.READ_ONLY, Failure.NOT_READY):
+                self._connects.demoted(session.server, session.failure)
             self.retire(session.shares_failure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -13,6 +14,7 @@ from sqlalchemy.pool import Pool
 
 from mysqlpool.conf.settings import PoolSettings
 from mysqlpool.errors import Holder, PoolError, UnscopedLease
+from mysqlpool.events.log import log_event
 from mysqlpool.pool import FairQueuePool, Lease
 from mysqlpool.scopes import is_scoped
 from mysqlpool.session.renewal import Renewals
@@ -25,6 +27,8 @@ from .vigils import KeptVigils
 
 __all__ = ["FairAliasPool"]
 
+logger = logging.getLogger("mysqlpool.pool")
+
 
 class FairAliasPool(AliasPool):
     """An AliasPool over FairQueuePool, or a subclass of it.
@@ -34,6 +38,7 @@ class FairAliasPool(AliasPool):
     """
 
     pool: FairQueuePool
+    waits_for_room = True
 
     def __init__(self, alias: str, key: object, settings: PoolSettings) -> None:
         self._renewals = Renewals()
@@ -119,6 +124,7 @@ class FairAliasPool(AliasPool):
             self._renewals.failed(session.server)
             return False
         self._note_access(session, access)
+        log_event(logger, logging.DEBUG, "session_renewed", self.alias, session=session.thread_id())
         return True
 
     def _is_asleep(self, silent: Session, port: int) -> bool:

@@ -25,7 +25,8 @@ from mysqlpool.errors import Holder, PoolError, PoolTimeout
 from mysqlpool.events.log import log_event
 from mysqlpool.pool import Lease, clock
 from mysqlpool.pool.locks import under
-from mysqlpool.pool.report import Held, describe_holders
+from mysqlpool.pool.report import Held, describe_holders, tell_exhausted
+from mysqlpool.pool.seldom import Seldom
 from mysqlpool.pool.tally import Tally
 from mysqlpool.pool.threads import KnownThread, Threads, Where, own_frame
 from mysqlpool.scopes import is_scoped
@@ -82,6 +83,7 @@ class ForeignAliasPool(AliasPool):
         self._records: dict[Session, ConnectionPoolEntry] = {}  # of the open sessions
         self._counting = threading.RLock()
         self._tally = Tally()
+        self._exhaustions = Seldom()
         self._threads = Threads(self.alarm)
         super().__init__(alias, key, settings)
         kinds = [make for cls, make in _SEATS.items() if isinstance(self.pool, cls)]
@@ -101,7 +103,9 @@ class ForeignAliasPool(AliasPool):
             lease.proxy = self._seated() if self._seat else self.pool.connect()
         except sa_exc.TimeoutError as error:
             self.count("timeouts")
-            raise self._timed_out() from error
+            failure = self._timed_out()
+            tell_exhausted(failure, self._exhaustions)
+            raise failure from error
         finally:
             asking.access = before  # As in FairAliasPool.
         lease.session = lease.proxy.dbapi_connection
@@ -185,7 +189,7 @@ class ForeignAliasPool(AliasPool):
             in_use=self.pool.checkedout(),  # type: ignore[attr-defined]
             waiting=0,
             seconds=self.settings.arguments["timeout"],
-            holders=(),
+            holders=self.holders(),
         )
 
     def close(self) -> None:

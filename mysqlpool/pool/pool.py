@@ -60,7 +60,7 @@ def classify_connect_error(error: BaseException) -> str | None:
     1226 also tells of a limit by the hour, which no waiting ends within a timeout. Which resource
     it means is in its text, in every language the last word of this kind.
     """
-    if not error.args or error.args[0] not in FULL:
+    if _number_of(error) not in FULL:
         return None
     resources = RESOURCE.findall(str(error.args[-1]))
     return "full" if resources[-1:] in ([], ["max_user_connections"]) else None
@@ -72,7 +72,13 @@ def cannot_connect(error: BaseException) -> bool:
     The same connect may succeed later, or elsewhere. What a server says of an account, a database
     or a certificate is none of this.
     """
-    return bool(error.args) and error.args[0] in ABSENT
+    return _number_of(error) in ABSENT
+
+
+def _number_of(error: BaseException) -> int:
+    """The server's or the library's number; 0 for an error of anybody else, with any arguments."""
+    number = error.args[0] if error.args else 0
+    return number if isinstance(number, int) else 0
 
 
 class FairQueuePool(Pool):

@@ -148,6 +148,23 @@ def test_with_an_interval_of_0_nothing_is_written(
     assert run("connection.close()", 0) == []
 
 
+def test_a_process_is_soon_told_of_however_long_the_interval_is(
+    run: Callable[..., list[ProcessStatistics]],
+) -> None:
+    [one] = run(
+        """
+import signal, time
+from mysqlpool.events.reading import latest_statistics
+signal.alarm(20)
+while not latest_statistics(sys.argv[1]):
+    time.sleep(0.01)
+os._exit(0)
+""",
+        3600,
+    )
+    assert not one.ended
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nobody forks here")
 def test_a_forked_child_tells_of_its_own_sessions_alone(
     run: Callable[..., list[ProcessStatistics]],
