@@ -26,6 +26,7 @@ from .facts import ServerFacts, gather
 from .findings import Demand, Finding, Level, Subject, judge
 from .queues import task_queues
 from .web_servers import web_servers
+from .workers import Workers
 
 __all__ = ["Comparison", "asked", "compare", "demand_found"]
 
@@ -55,7 +56,10 @@ class _Asked:
 
 def demand_found() -> Demand:
     """What serves this project, as the working directory, the environment and settings tell."""
-    return Demand(None, (*web_servers(Path.cwd(), os.environ), *task_queues()))
+    servers, queues = list(web_servers(Path.cwd(), os.environ)), list(task_queues())
+    if queues and not servers:  # Somebody puts the tasks into the queue.
+        servers = [Workers("what is not found")]
+    return Demand(None, (*servers, *queues))
 
 
 def compare(aliases: Iterable[str], demand: Demand) -> Iterator[Comparison]:

@@ -45,22 +45,16 @@ class ServerFacts:
     tls_version: str | None = None
     completion_type: str | None = None
     init_connect: str | None = field(default=None, repr=False)
-    isolation: str | None = None
 
 
-# Where servers differ, the first one that is known.
-_VARIABLES: Mapping[str, tuple[str, ...]] = {
-    "max_connections": ("max_connections",),
-    "account_limit": ("max_user_connections",),
-    "wait_timeout": ("wait_timeout",),
-    "idle_transaction_timeout": ("idle_transaction_timeout",),
-    "completion_type": ("completion_type",),
-    "init_connect": ("init_connect",),
-    "isolation": ("transaction_isolation", "tx_isolation"),
+_NUMBERS: Mapping[str, str] = {
+    "max_connections": "max_connections",
+    "account_limit": "max_user_connections",  # A session's is what counts for its account.
+    "wait_timeout": "wait_timeout",
+    "idle_transaction_timeout": "idle_transaction_timeout",  # MariaDB's
 }
 _IDENTITY = ("server_uuid", "hostname", "port", "server_id")
 _READ_ONLY = ("read_only", "super_read_only", "innodb_read_only")
-_NUMBERS = ("max_connections", "account_limit", "wait_timeout", "idle_transaction_timeout")
 
 
 def gather(connection: BaseDatabaseWrapper) -> ServerFacts:
@@ -72,11 +66,7 @@ def gather(connection: BaseDatabaseWrapper) -> ServerFacts:
         ask = _Question(cursor)
         version = str(ask.value("SELECT VERSION()"))
         comment = ask.variable("version_comment")
-        variables = {
-            name: next((v for n in names if (v := ask.variable(n)) is not None), None)
-            for name, names in _VARIABLES.items()
-        }
-        numbers = {name: _number(variables.pop(name)) for name in _NUMBERS}
+        numbers = {name: _number(ask.variable(v)) for name, v in _NUMBERS.items()}
         account = str(ask.value("SELECT CURRENT_USER()") or "")
         switches = [value for name in _READ_ONLY if (value := ask.variable(name)) is not None]
         return ServerFacts(
@@ -91,8 +81,9 @@ def gather(connection: BaseDatabaseWrapper) -> ServerFacts:
             read_only=any(map(_is_on, switches)) if switches else None,
             cipher=ask.status("SESSION", "Ssl_cipher"),
             tls_version=ask.status("SESSION", "Ssl_version"),
+            completion_type=ask.variable("completion_type"),
+            init_connect=ask.variable("init_connect"),
             **numbers,
-            **variables,
         )
 
 

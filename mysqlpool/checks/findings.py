@@ -176,11 +176,11 @@ def sessions_and_server(subject: Subject, facts: ServerFacts) -> Finding | None:
         return _no_limit(subject, most)
     wanted, told = _wanted(subject, subject.others, limit)
     others = _others(facts)
+    room = most - (others or 0)
     text = f"{told} = {wanted} sessions at most, of {most}; {_told_of_others(others)}"
-    if wanted + (others or 0) > most:
-        fitting = max(0, most - (others or 0)) // max(1, math.ceil(wanted / limit))
-        level, remedy = Level.FAIL, _too_many(fitting)
-    elif wanted + (others or 0) > most * (1 - ROOM):
+    if wanted > room:
+        level, remedy = Level.FAIL, _too_many(subject, limit, room)
+    elif wanted > room - most * ROOM:
         level = Level.WARN
         remedy = (
             "Leave some room: for the old processes of a deployment, for cron jobs and for people. "
@@ -195,8 +195,8 @@ def _no_limit(subject: Subject, most: int) -> Finding:
     return Finding(
         Level.WARN,
         "max_connections",
-        f"{subject.pool.pool_class.__name__} has no limit: each thread may have a session, and "
-        f"the server accepts {most}",
+        f"{subject.pool.pool_class.__name__} names no limit: as many threads as use it may have a "
+        f"session each, and the server accepts {most}",
         "Leave 'class' out, or have no more threads than the server has sessions for.",
     )
 
@@ -221,11 +221,14 @@ def _told_of_others(others: int | None) -> str:
     return f"{others} in use by other accounts now"
 
 
-def _too_many(fitting: int) -> str:
+def _too_many(subject: Subject, limit: int, room: int) -> str:
+    sizes = range(limit - 1, 0, -1)
+    fitting = next((n for n in sizes if _wanted(subject, subject.others, n)[0] <= room), 0)
     smaller = f"pool_size + max_overflow of {fitting} would fit" if fitting else "fewer processes"
+    sharing = " With 'lease': 'transaction' fewer are enough." * (subject.pool.lease == "task")
     return (
         f"Requests will be refused (1040), your own and those of others. Use less: {smaller}; or "
-        "raise max_connections. 'lease': 'transaction' needs fewer sessions than threads."
+        f"raise max_connections.{sharing}"
     )
 
 

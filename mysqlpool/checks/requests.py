@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -24,7 +25,7 @@ MIDDLEWARE = "mysqlpool.middleware.ReleaseConnectionsMiddleware"
 
 
 def check_middleware(**kwargs: Any) -> list[CheckMessage]:
-    if not _serves_requests():
+    if not _serves_requests() or not settings.MIDDLEWARE:
         return []
     pools = list(pools_in_order())
     by_task = [pool.alias for pool in pools if pool.lease == "task"]
@@ -89,15 +90,24 @@ def _class_of(view: Callable[..., Any]) -> type | None:
     return getattr(view, "view_class", None) or getattr(view, "cls", None)
 
 
+def _bare(view: Callable[..., Any]) -> Any:
+    """The function that a project wrote, without decorators and ``partial``."""
+    while True:
+        view = inspect.unwrap(view)
+        if not isinstance(view, partial):
+            return view
+        view = view.func
+
+
 def _name(view: Callable[..., Any]) -> str:
-    target: Any = _class_of(view) or inspect.unwrap(view)
+    target: Any = _class_of(view) or _bare(view)
     return f"{target.__module__}.{getattr(target, '__qualname__', type(target).__qualname__)}"
 
 
 def _functions(view: Callable[..., Any]) -> Iterator[FunctionType]:
     """The view's own, and those of its module which it names."""
     view_class = _class_of(view)
-    members = [inspect.unwrap(view)] if view_class is None else _methods(view_class)
+    members = [_bare(view)] if view_class is None else _methods(view_class)
     for function in members:
         if isinstance(function, FunctionType):
             yield function

@@ -51,7 +51,8 @@ def _gunicorn(folder: Path, environ: Mapping[str, str]) -> Iterator[Workers]:
 
 
 def _gunicorn_workers(told: Values) -> Workers:
-    kind = str(told.get("worker_class", ("sync", ""))[0])
+    kind = told.get("worker_class", ("sync", ""))[0]
+    kind = "not readable" if kind is UNREADABLE else str(kind)
     processes, of_processes = _told(told, "workers", 1)
     threads, of_threads = _told(told, "threads", 1)
     green = next((name for name in ("gevent", "eventlet") if name in kind), None)
@@ -183,17 +184,17 @@ def _uvicorn(environ: Mapping[str, str]) -> Iterator[Workers]:
 def _uwsgi(folder: Path, environ: Mapping[str, str]) -> Iterator[Workers]:
     path = folder / "uwsgi.ini"
     told = _of_ini(path)
-    for name in ("workers", "processes", "threads"):
-        if value := environ.get(f"UWSGI_{name.upper()}"):
-            told[name] = value, f"UWSGI_{name.upper()}"
-    if told or path.is_file():
-        processes, of_processes = _told(_renamed(told), "processes", 1)
-        threads, of_threads = _told(told, "threads", 1)
-        yield Workers("uWSGI", processes, threads, of_processes, of_threads)
-
-
-def _renamed(told: Values) -> Values:
-    return {"processes": told["workers"], **told} if "workers" in told else told
+    names = ("workers", "processes", "threads")
+    keys = {name: f"UWSGI_{name.upper()}" for name in names}
+    given = {name: (environ[key], key) for name, key in keys.items() if key in environ}
+    if not path.is_file() and not given:
+        return
+    # Its two names for one thing. The environment wins.
+    both = [source["workers"] for source in (told, given) if "workers" in source]
+    told = {**told, **given, **({"processes": both[-1]} if both else {})}
+    processes, of_processes = _told(told, "processes", 1)
+    threads, of_threads = _told(told, "threads", 1)
+    yield Workers("uWSGI", processes, threads, of_processes, of_threads)
 
 
 def _of_ini(path: Path) -> Values:
