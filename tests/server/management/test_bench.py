@@ -63,7 +63,7 @@ def test_the_server_hears_what_is_told_and_nothing_is_written(
     assert selects >= by_work["queries"] + by_work["atomic blocks"] + bench["path"]["trips"]
     assert committed >= begun >= by_work["atomic blocks"]
     assert (inserted, created) == (0, 0)
-    observer.until(lambda: observer.sessions() == before)
+    observer.until(lambda: observer.sessions() <= before)
     assert stats()["default"].in_use == stats()["default"].idle == 0
 
 
@@ -124,7 +124,7 @@ def test_each_pool_class_is_measured_by_as_many_threads_as_it_is_made_for(
     assert all(level["wait_p95"] is None for level in bench["levels"])
     assert (bench["advice"] is not None) is (name == "QueuePool")
     assert ("none to recommend" in text) is (name != "QueuePool")
-    observer.until(lambda: observer.sessions() == before)
+    observer.until(lambda: observer.sessions() <= before)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_the_pools_options_are_no_obstacle(options: dict[str, Any], observer: Ob
         bench = only(document(*SHORT, "--database", "default", "--threads", "2"))
         assert bench["first_error"] is None
         assert all(level["done"] for level in bench["levels"])
-        observer.until(lambda: observer.sessions() == before)
+        observer.until(lambda: observer.sessions() <= before)
 
 
 def test_requests_that_fail_are_counted_and_the_first_error_is_told() -> None:
@@ -231,7 +231,7 @@ def test_ctrl_c_ends_it_with_what_was_measured(tmp_path: Path, observer: Observe
     found = json.loads(out)
     assert found["interrupted"] is True
     assert only(found)["path"]["trips"] > 0
-    observer.until(lambda: observer.sessions() == before)
+    observer.until(lambda: observer.sessions() <= before)
 
 
 def test_ctrl_c_in_the_midst_of_the_load_keeps_what_was_measured(

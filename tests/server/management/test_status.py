@@ -102,7 +102,7 @@ def test_a_look_opens_no_pool_and_leaves_no_session(observer: Observer) -> None:
         document("status")
     assert grown == [1], "two aliases lead to one server by one account"
     assert stats() == pools
-    observer.until(lambda: observer.sessions() == before)
+    observer.until(lambda: observer.sessions() <= before)
 
 
 def test_a_statement_that_runs_is_told_as_busy(observer: Observer, server: Server) -> None:
@@ -275,7 +275,7 @@ def test_watching_ends_with_ctrl_c_and_no_traceback(tmp_path: Path, observer: Ob
     _, errors = process.communicate(timeout=HANG)
     assert (process.returncode, errors) == (0, "")
     assert seen[0]["time"] < seen[1]["time"] < seen[2]["time"]
-    observer.until(lambda: observer.sessions() == before)
+    observer.until(lambda: observer.sessions() <= before)
 
 
 def test_watching_goes_on_after_its_session_was_killed(tmp_path: Path, observer: Observer) -> None:
