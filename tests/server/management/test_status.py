@@ -331,3 +331,42 @@ def test_a_log_on_the_standard_output_does_not_spoil_the_json(tmp_path: Path) ->
 @pytest.mark.parametrize("every", ["0", "-1", "soon"])
 def test_a_bad_interval_is_refused(every: str) -> None:
     assert "must be a number of seconds above 0" in ran("status", f"--watch={every}")[1]
+
+
+def test_a_log_that_cannot_be_read_is_told_and_the_servers_are_shown(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("mysqlpool.management.processes.latest_statistics", refuse)
+    text, error = ran("status")
+    assert error == f"{log}: Permission denied"
+    assert "besides this command's own" in text
+
+
+def test_an_engine_made_of_ours_is_asked_as_it_connects(tmp_path: Path) -> None:
+    package = tmp_path / "shop_engine"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "base.py").write_text(
+        "from mysqlpool.backends.mysqlpool import base\n"
+        "class DatabaseWrapper(base.DatabaseWrapper):\n"
+        "    def get_connection_params(self):\n"
+        "        params = super().get_connection_params()\n"
+        "        params['port'] = int(params.pop('real_port'))\n"
+        "        return params\n"
+    )
+    engine = {
+        "ENGINE": "shop_engine",
+        "PORT": 1,
+        "OPTIONS": {"real_port": connection.settings_dict["PORT"]},
+        "NAME": connection.settings_dict["NAME"],
+    }
+    for arguments in (["status"], ["bench", "--seconds", "1", "--threads", "1"]):
+        process = started(
+            tmp_path, *arguments, "--json", "--database", "default", DATABASES={"default": engine}
+        )
+        out, errors = process.communicate(timeout=HANG)
+        assert (process.returncode, errors) == (0, "")
+        assert json.loads(out)
