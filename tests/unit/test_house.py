@@ -42,7 +42,10 @@ HOUSE: Mapping[str, Wing] = {
     ),
     "urls": Wing(("contrib.status", "conf.visitors"), ("django.urls",)),
     "apps": Wing(("checks", "stats_log", "events.file"), ("django",)),
-    "management": Wing(("checks",), ("django.core.management", "rich")),
+    "management": Wing(
+        ("checks", "stats", "aliases.registry", "scopes", "events.reading", "conf"),
+        ("django", "rich", "sqlalchemy.pool", "MySQLdb"),
+    ),
     "checks": Wing(
         ("backends", "release", "pool", "session", "conf"), ("django", "sqlalchemy", "MySQLdb")
     ),

@@ -7,10 +7,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from mysqlpool.management import check
+from mysqlpool.management import bench, check, status
 
 # A subcommand is a module with HELP, add_arguments(parser) and handle(command, **options).
-SUBCOMMANDS = {"check": check}
+SUBCOMMANDS = {"check": check, "status": status, "bench": bench}
 
 # Django has these before the subcommand. Most people write them after it.
 _BASE_OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
