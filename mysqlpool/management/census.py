@@ -28,7 +28,6 @@ LOGGERS = (
     logging.getLogger("mysqlpool.pool"),
     logging.getLogger("mysqlpool.session"),
     logging.getLogger("mysqlpool.release"),
-    logging.getLogger("mysqlpool.log"),
 )
 # They have a line in the list of processes, and no connection.
 _SERVERS_OWN = frozenset({"system user", "event_scheduler"})
