@@ -6,7 +6,8 @@ an address where nobody answers.
 ``--server mysql`` takes MySQL instead of MariaDB. A test that is about one server's own words
 carries the marker ``mariadb`` or ``mysql``. On the other one it is left out, and the run's last
 lines say how many were. So they do of the tests of faults that take longer than a second, which run
-with ``--faults``. Tests on a cluster run with ``--clusters NAME`` alone.
+with ``--faults``. Tests on a cluster run with ``--clusters NAME`` alone, and those of servers and
+task queues with ``--servers``.
 """
 
 from __future__ import annotations
@@ -39,8 +40,10 @@ _RUNNING = pytest.StashKey[Any]()
 _LEFT_OUT = pytest.StashKey[int]()
 _LONG_FAULTS_LEFT_OUT = pytest.StashKey[int]()
 _CLUSTERS_LEFT_OUT = pytest.StashKey[int]()
+_SERVERS_LEFT_OUT = pytest.StashKey[int]()
 
 CLUSTERS = ("galera", "group-replication")
+SERVERS = ("some", "all")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,6 +59,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--fault-rows", metavar="FILE", help="write what was seen of the faults there, as JSON"
     )
     parser.addoption("--clusters", choices=CLUSTERS, help="run the tests on such a cluster, too")
+    parser.addoption(
+        "--servers",
+        choices=SERVERS,
+        default=os.environ.get("MYSQLPOOL_SERVERS") or None,
+        help="run the tests of servers and task queues, too: the most used ones, or all "
+        "(default: MYSQLPOOL_SERVERS, or none)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -67,7 +77,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", "cluster(name): on a cluster, of this name if it has one")
     config.stash[_LEFT_OUT] = config.stash[_LONG_FAULTS_LEFT_OUT] = 0
-    config.stash[_CLUSTERS_LEFT_OUT] = 0
+    config.stash[_CLUSTERS_LEFT_OUT] = config.stash[_SERVERS_LEFT_OUT] = 0
     config.pluginmanager.register(Told(config))
     if config.getoption("help") or config.getoption("version"):
         return
@@ -139,12 +149,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in others_clusters]
         config.stash[_CLUSTERS_LEFT_OUT] = len(others_clusters)
         config.hook.pytest_deselected(items=others_clusters)
+    servers = config.getoption("servers")
+    others_servers = [item for item in items if not is_under(servers, item)]
+    if others_servers:
+        items[:] = [item for item in items if item not in others_servers]
+        config.stash[_SERVERS_LEFT_OUT] = len(others_servers)
+        config.hook.pytest_deselected(items=others_servers)
 
 
 def is_on(cluster: str | None, item: pytest.Item) -> bool:
     """Whether it runs where this cluster was asked for; what needs none always does."""
     mark = item.get_closest_marker("cluster")
     return mark is None or (cluster is not None and mark.args in ((), (cluster,)))
+
+
+def is_under(servers: str | None, item: pytest.Item) -> bool:
+    """Whether it runs where these servers were asked for; what is of none always does."""
+    marks = list(item.iter_markers("servers"))
+    if not marks or servers == "all":
+        return True
+    return servers == "some" and not any(mark.kwargs.get("everything") for mark in marks)
 
 
 def is_long_fault(item: pytest.Item) -> bool:
@@ -185,6 +209,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if left_out := config.stash[_CLUSTERS_LEFT_OUT]:
         terminalreporter.write_line(
             f"{left_out} tests on clusters were left out; tox run -e galera,group-replication "
+            "runs them"
+        )
+    if left_out := config.stash[_SERVERS_LEFT_OUT]:
+        which = "MYSQLPOOL_SERVERS=all tox" if config.getoption("servers") else "tox"
+        terminalreporter.write_line(
+            f"{left_out} tests of servers and task queues were left out; {which} run -e servers "
             "runs them"
         )
 
