@@ -29,3 +29,14 @@ def site(server: Server, observer: Any) -> Iterator[dict[str, str]]:
     yield server.environ()
     for name in DATABASES:
         observer.query(f"DROP DATABASE {name}")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Tell what was left out because it is not installed."""
+    reasons = {
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", [])
+        if "tests/servers/" in report.nodeid
+    }
+    for reason in sorted(reasons):
+        terminalreporter.write_line(reason)

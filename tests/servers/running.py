@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
+
+import pytest
 
 from tests.clusters.cluster import Processes
 from tests.helpers import ROOT
@@ -28,6 +29,16 @@ START_SECONDS, JOBS_SECONDS = 60.0, 60.0
 WANTED = "Wanted"
 TRACEBACK = "Traceback (most recent call last)"
 LOG_LINES = 60
+
+
+def redis_server() -> list[str]:
+    """The installed one, or the one of scripts/fetch-redis; the test is left out without either."""
+    if found := shutil.which("redis-server"):
+        return [found]
+    run = ROOT / ".servers" / "redis" / "run"
+    if not run.exists():
+        pytest.skip("there is no redis-server: scripts/fetch-redis")
+    return [str(run.resolve()), "redis-server"]
 
 
 def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
@@ -49,11 +60,17 @@ def stays(condition: Callable[[], Any], seconds: float, what: str) -> None:
 
 
 class Running:
-    """Started by start(). What it needs, such as a broker, is there from the beginning."""
+    """Started by start(). What it needs, such as a broker, is there from the beginning.
+
+    The test is left out where it is not installed.
+    """
 
     def __init__(self, product: Product, env: Mapping[str, str], *, bare: bool = False) -> None:
+        if product.version() is None:
+            pytest.skip(f"{product.name} is left out: {product.package} is not installed")
         self.product = product
         self.port = free_port()
+        self._redis = redis_server() if isinstance(product, Queue) and product.redis else None
         self._processes = Processes(may_be_root=True)
         self.folder = self._processes.make("site")
         self._main: subprocess.Popen[bytes] | None = None
@@ -69,10 +86,14 @@ class Running:
         }
         for name in ("jobs", "control"):
             (self.folder / name).mkdir()
-        if isinstance(product, Queue) and product.redis:
-            self._start_redis()
 
     def __enter__(self) -> Self:
+        try:
+            if self._redis is not None:
+                self._start_redis(self._redis)
+        except BaseException:
+            self._processes.stop()
+            raise
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -82,22 +103,21 @@ class Running:
         tasks = "" if has_module("django.tasks") else "django_tasks"
         return text.format(port=self.port, site=SITE, tasks=tasks)
 
-    def _start_redis(self) -> None:
+    def _start_redis(self, program: Sequence[str]) -> None:
         folder = self._processes.make("redis")
         path = folder / "socket"
-        command = ["redis-server", "--port", "0", "--unixsocket", str(path), "--save", ""]
+        command = [*program, "--port", "0", "--unixsocket", str(path), "--save", ""]
         self._processes.spawn(command, folder)
         until(path.exists, START_SECONDS, "redis-server has a socket")
         self.env["SITE_REDIS"] = f"unix://{path}"
 
     def run(self, *arguments: str) -> None:
         """Run Python to its end, as the site."""
-        command = [sys.executable, *arguments]
-        with (self.folder / "before").open("ab") as log:
-            code = subprocess.call(
-                command, env={**os.environ, **self.env}, cwd=self.folder, stdout=log, stderr=log
-            )
-        assert code == 0, (self.folder / "before").read_text(errors="replace")
+        folder = self._processes.directory / "before"
+        if not folder.exists():
+            self._processes.make("before")
+        process = self._processes.spawn([sys.executable, *arguments], folder, self.env)
+        assert process.wait(START_SECONDS) == 0, (folder / "log").read_text(errors="replace")
 
     def start(self) -> None:
         program, *arguments = self._words(self.product.command).split()
