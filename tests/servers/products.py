@@ -271,7 +271,7 @@ QUEUES = (
         redis=True,
         processes=2,
         kept=Kept.FOR_EVER,
-        sets="a middleware of dramatiq, as below, or ``auto_close_db`` around the actor",
+        sets="a middleware of dramatiq, as below",
         without=Kept.FOR_EVER.value,
         sessions=PROCESSES,
     ),

@@ -21,7 +21,7 @@ from tests.server.private import free_port
 
 from .products import SITE, Product, Queue, Server
 
-__all__ = ["Running", "stays", "until"]
+__all__ = ["Running", "stays", "until", "unwanted"]
 
 START_SECONDS, JOBS_SECONDS = 60.0, 60.0
 """Bounds that only prove that something did not hang, as all here but a product's own grace."""
@@ -29,6 +29,11 @@ START_SECONDS, JOBS_SECONDS = 60.0, 60.0
 WANTED = "Wanted"
 TRACEBACK = "Traceback (most recent call last)"
 LOG_LINES = 60
+
+
+def unwanted(log: str) -> list[str]:
+    """The tracebacks of a log that are not of the failure that is wanted."""
+    return [text for text in log.split(TRACEBACK)[1:] if WANTED not in text]
 
 
 def redis_server() -> list[str]:
@@ -173,7 +178,7 @@ class Running:
 
     def tracebacks(self) -> list[str]:
         """All but those of jobs and views that are to fail."""
-        return [text for text in self._log().split(TRACEBACK)[1:] if WANTED not in text]
+        return unwanted(self._log())
 
     def told(self) -> list[dict[str, Any]]:
         try:

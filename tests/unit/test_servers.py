@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+import traceback
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from tests.conftest import is_under
 from tests.helpers import ROOT
 from tests.servers.products import PRODUCTS, QUEUES, SERVERS, Product
+from tests.servers.project.work import Wanted
+from tests.servers.running import unwanted
 from tests.servers.table import commands, releases
 
 PAGE = (ROOT / "docs" / "servers.rst").read_text(encoding="utf-8")
@@ -102,3 +105,17 @@ def test_a_run_leaves_out_the_servers_that_it_was_not_asked_for(
     option: str | None, item: Item, runs: bool
 ) -> None:
     assert is_under(option, item) == runs  # type: ignore[arg-type]
+
+
+def traceback_of(error: Exception) -> str:
+    try:
+        raise error
+    except Exception:
+        return traceback.format_exc()
+
+
+def test_of_a_log_only_the_failures_that_are_wanted_are_overlooked() -> None:
+    wanted, other = traceback_of(Wanted(7)), traceback_of(ValueError("a"))
+    assert unwanted(f"began\n{wanted}{wanted}ended") == []
+    (found,) = unwanted(f"{wanted}{other}{wanted}")
+    assert "ValueError: a" in found
