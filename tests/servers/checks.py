@@ -23,10 +23,13 @@ a busy machine.
 """
 
 
-def parameters(products: Sequence[Product]) -> list[object]:
-    """One for each product; those that not every run has are marked."""
-    marks = {True: (), False: (pytest.mark.servers(everything=True),)}
-    return [pytest.param(one, id=one.name, marks=marks[one.in_ci]) for one in products]
+def parameters(products: Sequence[Product], *, in_ci: bool = True) -> list[object]:
+    """One for each product; those that not every run has are marked, which may be all."""
+    rare = pytest.mark.servers(everything=True)
+    return [
+        pytest.param(one, id=one.name, marks=() if one.in_ci and in_ci else rare)
+        for one in products
+    ]
 
 
 @contextmanager

@@ -82,7 +82,9 @@ def test_a_slow_client_holds_no_session(
         ends_well(observer, running)
 
 
-@pytest.mark.parametrize("product", parameters([one for one in SERVERS if not one.websocket]))
+@pytest.mark.parametrize(
+    "product", parameters([one for one in SERVERS if not one.websocket], in_ci=False)
+)
 def test_without_the_middleware_a_slow_client_does_what_the_table_says(
     product: Server, site: dict[str, str], observer: Observer
 ) -> None:
