@@ -19,6 +19,7 @@ from .running import Running, stays, until
 
 pytestmark = pytest.mark.servers
 
+WITH_REQUESTS = [one for one in SERVERS if not one.websocket]
 WRITTEN = [n for n in range(REQUESTS) if kind_of(n) in ("write", "awrite")]
 
 
@@ -66,7 +67,7 @@ def test_every_request_is_answered_right_within_the_limit_and_nothing_is_left(
         ends_well(observer, running)
 
 
-@pytest.mark.parametrize("product", parameters([one for one in SERVERS if not one.websocket]))
+@pytest.mark.parametrize("product", parameters(WITH_REQUESTS))
 def test_a_slow_client_holds_no_session(
     product: Server, site: dict[str, str], observer: Observer
 ) -> None:
@@ -82,9 +83,7 @@ def test_a_slow_client_holds_no_session(
         ends_well(observer, running)
 
 
-@pytest.mark.parametrize(
-    "product", parameters([one for one in SERVERS if not one.websocket], in_ci=False)
-)
+@pytest.mark.parametrize("product", parameters(WITH_REQUESTS, in_ci=False))
 def test_without_the_middleware_a_slow_client_does_what_the_table_says(
     product: Server, site: dict[str, str], observer: Observer
 ) -> None:
