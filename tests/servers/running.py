@@ -70,7 +70,14 @@ class Running:
     The test is left out where it is not installed.
     """
 
-    def __init__(self, product: Product, env: Mapping[str, str], *, bare: bool = False) -> None:
+    def __init__(
+        self,
+        product: Product,
+        env: Mapping[str, str],
+        *,
+        bare: bool = False,
+        lease: str = "task",
+    ) -> None:
         if product.version() is None:
             pytest.skip(f"{product.name} is left out: {product.package} is not installed")
         self.product = product
@@ -88,6 +95,7 @@ class Running:
             "SITE_FOLDER": str(self.folder),
             "SITE_APPS": self._words(product.apps),
             "SITE_BARE": "yes" if bare else "",
+            "SITE_LEASE": lease,
         }
         for name in ("jobs", "control"):
             (self.folder / name).mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -21,13 +22,13 @@ KEPT_SECONDS = 1.0
 KINDS = list(BASIC)
 
 
-def prepare(running: Running, count: int) -> None:
+def prepare(running: Running, count: int, kinds: Sequence[str] = ()) -> None:
     """Make the queue's tables, and hand it its jobs, by processes that have ended afterwards."""
     product = running.product
     assert isinstance(product, Queue)
     if product.apps:
         running.run("-m", "django", "migrate", "--verbosity", "0")
-    running.run("-m", "tests.servers.project.enqueue", product.module, str(count))
+    running.run("-m", "tests.servers.project.enqueue", product.module, str(count), *kinds)
 
 
 def are_right(jobs: list[dict[str, Any]], count: int) -> None:
@@ -69,4 +70,18 @@ def test_without_what_releases_a_thread_does_what_the_table_says(
         found = [job for job in jobs if job["kind"] != "dirty" and "+05:00" in job["answer"]]
         assert bool(found) == for_ever
         stays(lambda: running.held() > 0, KEPT_SECONDS, "a lease is kept")
+        ends_well(observer, running)
+
+
+@pytest.mark.parametrize("product", parameters([one for one in QUEUES if one.kept]))
+def test_with_the_default_lease_nothing_has_to_be_set(
+    product: Queue, site: dict[str, str], observer: Observer
+) -> None:
+    count = 60
+    with Running(product, site, bare=True, lease="transaction") as running:
+        prepare(running, count, [kind for kind in KINDS if kind != "dirty"])
+        running.start()
+        running.wait_for_jobs(count)
+        until(lambda: running.held() == 0, 5, "all leases have ended")
+        assert not any(job["kept"] for job in running.jobs())
         ends_well(observer, running)

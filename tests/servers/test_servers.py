@@ -104,6 +104,20 @@ def test_without_the_middleware_a_slow_client_does_what_the_table_says(
         ends_well(observer, running)
 
 
+@pytest.mark.parametrize("product", parameters(WITH_REQUESTS, in_ci=False))
+def test_with_the_default_lease_a_slow_client_holds_no_session_without_the_middleware(
+    product: Server, site: dict[str, str], observer: Observer
+) -> None:
+    with Running(product, site, bare=True, lease="transaction") as running:
+        running.start()
+        with SlowClient(running.port, 7) as client:
+            until(lambda: client.size, 10, "the client reads")
+            until(lambda: running.held() == 0, 2, "the lease has ended")
+            assert client.reading
+            client.hang_up()
+        ends_well(observer, running)
+
+
 @pytest.mark.parametrize("product", parameters([one for one in SERVERS if one.reload]))
 def test_while_workers_are_replaced_under_load_every_answer_is_right(
     product: Server, site: dict[str, str], observer: Observer

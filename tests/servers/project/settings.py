@@ -1,7 +1,8 @@
 """The site's settings. The environment says where the server is, what else is installed, and
 whether what releases a lease is left out (SITE_BARE).
 
-One alias has the lease mode in which nothing but a release ends a lease, and the other the default.
+One alias has the lease mode in which nothing but a release ends a lease, unless SITE_LEASE names
+another one, and the other alias has the default.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 FOLDER = Path(os.environ.get("SITE_FOLDER", "."))
 BARE = bool(os.environ.get("SITE_BARE"))
+LEASE = os.environ.get("SITE_LEASE", "task")
 REDIS = os.environ.get("SITE_REDIS", "unix:///nowhere")
 
 SECRET_KEY = "this key is public, so it protects nothing"
@@ -47,7 +49,7 @@ def alias(name: str, pool: dict[str, Any]) -> dict[str, Any]:
 
 
 DATABASES = {
-    "default": alias("mysqlpool_servers", {"pool_size": 3, "lease": "task"}),
+    "default": alias("mysqlpool_servers", {"pool_size": 3, "lease": LEASE}),
     "other": alias("mysqlpool_servers_other", {"pool_size": 1}),
 }
 if BARE:
