@@ -57,6 +57,10 @@ class Product:
     apps: str = ""
     """What else is in INSTALLED_APPS."""
     in_ci: bool = False
+    """Whether each run has it: the most used server of each interface, Channels' own, which has
+    another event loop, the one that every project begins with, and the most used queue with processes
+    and with threads.
+    """
     sets: str
     without: str
     sessions: str
@@ -103,8 +107,6 @@ class Queue(Product):
     module: str
     """``with_...`` of the site."""
     redis: bool = False
-    forks: bool = False
-    """Whether each job has a process of its own, which opens a session."""
     kept: Kept | None = None
     """What becomes of a lease where what releases it is left out; ``None`` where nothing can be."""
     claims: bool = False
@@ -284,7 +286,6 @@ QUEUES = (
         redis=True,
         threads=1,
         processes=2,
-        forks=True,
         sets=NOTHING,
         without="each job has a process of its own, so each job connects",
         sessions=ONE,
