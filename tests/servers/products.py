@@ -58,8 +58,8 @@ class Product:
     """What else is in INSTALLED_APPS."""
     in_ci: bool = False
     """Whether each run has it: the most used server of each interface, Channels' own, which has
-    another event loop, the one that every project begins with, and the most used queue with processes
-    and with threads.
+    another event loop, the one that every project begins with, and the most used queue with
+    processes and with threads.
     """
     sets: str
     without: str
