@@ -12,7 +12,7 @@ from tests.helpers import in_thread
 from tests.observer import Observer
 
 from .checks import ends_well, parameters, right, rows_are_right, within_limits
-from .load import REQUESTS, Answer, SlowClient, ask, kind_of, load
+from .load import REQUESTS, Answer, SlowClient, ask, ask_again, kind_of, load
 from .products import SERVERS, Server
 from .project.work import BASIC
 from .running import Running, stays, until
@@ -39,7 +39,7 @@ def web_socket(port: int, first: int, count: int) -> list[Answer]:
 
 def all_are_new(running: Running, before: set[int]) -> bool:
     """Whether all that live, of those that have answered, were not there before."""
-    right([ask(running.port, "read", n) for n in range(4)])
+    right([ask_again(running.port, "read", n) for n in range(4)])
     living = {pid for pid in running.pids() if Path("/proc", str(pid)).exists()}
     return len(living) >= running.product.processes and not living & before
 
@@ -129,7 +129,7 @@ def test_while_workers_are_replaced_under_load_every_answer_is_right(
             right([ask(running.port, "read", n) for n in range(8)])
             before = running.pids()
             told = len(running.told())
-            with in_thread(lambda: load(running.port)) as loaded:
+            with in_thread(lambda: load(running.port, how=ask_again)) as loaded:
                 until(lambda: len(running.told()) > told, 10, "the load has begun")
                 running.reload()
             right(loaded.value)

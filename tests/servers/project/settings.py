@@ -72,4 +72,5 @@ HUEY = {
 RQ_QUEUES = {"default": {"URL": REDIS}}
 Q_CLUSTER = {"orm": "default", "workers": 2, "retry": 120, "timeout": 60, "poll": 0.1}
 Q_CLUSTER |= {"ack_failures": True, "max_attempts": 1}
-TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+if "django_tasks_db" in INSTALLED_APPS:
+    TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
