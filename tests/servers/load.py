@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -69,6 +70,7 @@ class SlowClient:
         self.size = 0
         self.text = b""
         """The beginning."""
+        self._gone = False
         self._socket = socket.socket()
         # The system must not take over what the client has not read.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.PORTION)
@@ -87,8 +89,9 @@ class SlowClient:
         self._socket.close()
 
     def hang_up(self) -> None:
-        """Go away in the middle."""
-        self._socket.shutdown(socket.SHUT_RDWR)
+        """Go away in the middle, by a reset: a mere end would leave the server to its timers."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._gone = True
 
     @property
     def reading(self) -> bool:
@@ -96,13 +99,7 @@ class SlowClient:
 
     def _read(self) -> None:
         began = time.monotonic()
-        while portion := self._receive():
+        while not self._gone and (portion := self._socket.recv(self.PORTION)):
             self.text = (self.text + portion)[: self.PORTION]
             self.size += len(portion)
             time.sleep(max(0, began + self.size / self.PER_SECOND - time.monotonic()))
-
-    def _receive(self) -> bytes:
-        try:
-            return self._socket.recv(self.PORTION)
-        except ConnectionResetError:  # The server's answer to hang_up().
-            return b""
