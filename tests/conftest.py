@@ -233,11 +233,19 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 @pytest.fixture(autouse=True)
 def fresh_pools(_django_db_marker: None) -> Iterator[None]:
-    """Each test starts and ends with no session open and nothing leased by this thread."""
+    """Each test starts and ends with no session open and nothing leased by this thread.
+
+    It starts without the pools of aliases that an earlier test had made.
+    """
+    from django.db import connections
+
     from mysqlpool import close_pool, release_connections
+    from mysqlpool.aliases import registry
 
     release_connections()
     close_pool()
+    for alias in registry._pools.keys() - connections.settings.keys():
+        del registry._pools[alias]
     yield
     release_connections()
     close_pool()
