@@ -169,6 +169,14 @@ def engine_of(monkeypatch: pytest.MonkeyPatch, **methods: Any) -> str:
     return "derived"
 
 
+def test_an_engine_without_a_wrapper_is_left_to_django(
+    databases: Databases, ids: Ids, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    databases["default"] = entry(engine=engine_of(monkeypatch))
+    del vars(sys.modules["derived.base"])["DatabaseWrapper"]
+    assert ids() == []
+
+
 def test_an_engine_made_of_djangos_is_told_unless_it_may_have_a_pool_of_its_own(
     databases: Databases, ids: Ids, monkeypatch: pytest.MonkeyPatch
 ) -> None:
