@@ -102,7 +102,7 @@ setup(
         "dev": [*TEST, *LINT, *TOX, *DOCS, *BENCH, "pre-commit"],
     },
     classifiers=[
-        "Development Status :: 3 - Alpha",
+        "Development Status :: 5 - Production/Stable",
         "Environment :: Web Environment",
         "Framework :: Django",
         "Framework :: Django :: 5.2",
