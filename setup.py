@@ -41,7 +41,6 @@ TEST = [
     "pytest-timeout",
     "PyYAML",
     "rich",
-    "selenium",
     "tqdm",
 ]
 LINT = [

@@ -45,7 +45,7 @@ from tests.helpers import ROOT
 # Blocks
 
 
-MARKUP = {"toctree", "autoclass", "autofunction", "automodule", "list-table"}
+MARKUP = {"image", "include", "toctree", "autoclass", "autofunction", "automodule", "list-table"}
 
 
 def test_no_block_is_overlooked() -> None:

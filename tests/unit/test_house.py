@@ -230,7 +230,7 @@ def picture() -> list[Row]:
     """The rows of the table under the heading "Rooms"."""
     text = CONTRIBUTING.read_text(encoding="utf-8")
     lines = re.split(r"\nRooms\n-+\n", text)[1].splitlines()
-    first, heading, last = [n for n, line in enumerate(lines) if re.match("=+  =", line)][:3]
+    first, heading, last = [n for n, line in enumerate(lines) if re.match("=+ +=", line)][:3]
     assert heading == first + 2, "the headings of the table are one line"
     starts = [match.start() for match in re.finditer("=+", lines[first])]
     rows: list[list[str]] = []
