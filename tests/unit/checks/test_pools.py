@@ -7,16 +7,18 @@ import subprocess
 import sys
 import types
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from django.core.checks import CheckMessage, registry
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import ManagementUtility
 from pytest_django import Settings
 
 import mysqlpool
 from mysqlpool import checks
-from mysqlpool.apps import MySQLPoolConfig, is_checking
+from mysqlpool.apps import MySQLPoolConfig, arguments_of_django, is_checking
 from tests.helpers import HANG, ROOT
 
 from .project import OURS, STOCK, at, entry
@@ -92,6 +94,31 @@ def test_the_other_checks_go_on_where_an_alias_is_refused(databases: Databases, 
 )
 def test_only_who_reports_bad_settings_starts_with_them(arguments: str, expected: bool) -> None:
     assert is_checking(arguments.split()) is expected
+
+
+def test_a_wrapper_around_djangos_command_line_hides_nothing_and_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An instrumentation may have put one there."""
+    found: list[Any] = []
+
+    class Utility(ManagementUtility):
+        def fetch_command(self, subcommand: str) -> Any:
+            found.append(arguments_of_django())
+            raise SystemExit
+
+    execute = ManagementUtility.execute
+
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        found.append(arguments_of_django())
+        execute(*args, **kwargs)
+
+    monkeypatch.setattr(ManagementUtility, "execute", wrapper)
+    with pytest.raises(SystemExit):
+        Utility(["manage.py", "check"]).execute()
+    assert found == [(), ["manage.py", "check"]]
+    monkeypatch.setattr(ManagementUtility, "execute", partial(execute))
+    assert arguments_of_django() == ()
 
 
 def test_who_only_has_such_a_word_on_his_command_line_is_refused(
