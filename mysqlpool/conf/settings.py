@@ -135,11 +135,12 @@ def refusals(alias: str, settings_dict: Mapping[str, Any]) -> Iterator[Improperl
 
 
 def _parts(settings_dict: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The entry with each of its pool's keys alone, beside the class; then the whole of it."""
+    """The entry without its pool's keys, with each of them alone beside the class, and as it is."""
     options = settings_dict.get("OPTIONS", {})
     own = options.get("pool") if isinstance(options, Mapping) else None
     if isinstance(own, Mapping):
         shared = {key: own[key] for key in ("class",) if key in own}
+        yield {**settings_dict, "OPTIONS": {**options, "pool": shared}}
         for key in own:
             yield {**settings_dict, "OPTIONS": {**options, "pool": {**shared, key: own[key]}}}
     yield settings_dict

@@ -165,7 +165,7 @@ def test_waiters_are_counted(settle: Any, observer: Any) -> None:
             observer.until(lambda: mysqlpool.stats()["other"].waiting == 1)
             message = refused(alias="other", timeout=0.1)
             release_connections("other")
-        assert "1 more threads wait" in message
+        assert "1 more thread waits" in message
 
 
 def test_too_many_waiters_are_told_at_once(settle: Any, observer: Any) -> None:
@@ -174,7 +174,7 @@ def test_too_many_waiters_are_told_at_once(settle: Any, observer: Any) -> None:
         observer.until(lambda: mysqlpool.stats()["other"].waiting == 1)
         message = unavailable(alias="other")
         release_connections("other")
-    assert message.startswith("pool 'other' had no session: 1 of 1 are in use, 1 more threads")
+    assert message.startswith("pool 'other' had no session: 1 of 1 are in use, 1 more thread waits")
 
 
 def test_an_absent_server_is_told_without_its_address(settle: Any) -> None:

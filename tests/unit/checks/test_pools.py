@@ -41,6 +41,16 @@ def test_all_faults_of_all_aliases_are_told_at_once(databases: Databases, run: R
     assert "DATABASES['other']['POOL_SIZE'] is in the wrong place" in told[2]
 
 
+def test_a_bad_key_of_the_pool_does_not_hide_what_is_wrong_beside_the_pool(
+    databases: Databases, run: Run
+) -> None:
+    databases["default"] = {**entry({"pool_sise": 5}), "CONN_MAX_AGE": 600}
+    told = "\n".join(message.msg for message in run())
+    assert len(run()) == 2
+    assert "['CONN_MAX_AGE'] must be 0, not 600" in told
+    assert "did you mean 'pool_size'?" in told
+
+
 def test_what_is_refused_at_start_is_the_same_in_the_same_words(
     databases: Databases, run: Run
 ) -> None:

@@ -210,3 +210,12 @@ def test_what_is_not_wanted_is_left_out_and_counted(clock: FakeClock) -> None:
     assert seldom.left_out(wanted=False) is None
     assert seldom.left_out() == 2
     assert seldom.left_out() is None
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(0, "0 more threads wait"), (1, "1 more thread waits"), (2, "2 more threads wait")],
+)
+def test_a_timeout_counts_one_thread_as_one(number: int, words: str) -> None:
+    error = PoolTimeout("default", limit=1, in_use=1, waiting=number, seconds=2.0)
+    assert f"({words})" in str(error)
