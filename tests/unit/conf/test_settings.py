@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import re
 import subprocess
 import sys
 import warnings
@@ -24,6 +25,7 @@ from mysqlpool.conf.settings import (
     POOL_CLASSES,
     PoolSettings,
     parse_pool_settings,
+    refusals,
 )
 from tests.helpers import ROOT
 
