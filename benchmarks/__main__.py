@@ -9,7 +9,6 @@ benchmarks/README.rst tells how to read them.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -147,7 +146,7 @@ def run(names: Sequence[str], options: argparse.Namespace) -> int:
                 loads = {"load before": before, "load after": machine.load()}
                 keep(name, server.flavour_name(), mine, {**conditions, **loads}, options)
     if options.json:
-        print(json.dumps(results.to_json(found, conditions), indent=1))
+        print(results.to_json(found, conditions), end="")
     return 0
 
 
@@ -175,9 +174,9 @@ def keep(
 
     if options.save:
         RESULTS.mkdir(exist_ok=True)
-        document = to_json(results, {"quick": options.quick, **conditions})
         target = RESULTS / f"{name}-{flavour}.json"
-        target.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        text = to_json(results, {"quick": options.quick, **conditions})
+        target.write_text(text, encoding="utf-8")
         plots.save(results, target, ["svg"])
     if options.plot:
         options.output.mkdir(parents=True, exist_ok=True)

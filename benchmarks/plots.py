@@ -80,15 +80,14 @@ def draw_ratios(axis: Any, results: Sequence[Result], colours: Mapping[str, str]
     """A row for each contestant of each case: a dot at the median, a line over the quartiles."""
     rows = [(case, one) for case, mine in by_case(results) for one in mine if one.ratio]
     several = len({case for case, _ in rows}) > 1
-    for place, (_, result) in enumerate(rows):
-        assert result.ratio is not None
-        colour = colours[result.contestant]
-        axis.plot([result.ratio.low, result.ratio.high], [place, place], color=colour, lw=2)
-        axis.plot(result.ratio.median, place, "o", color=colour, ms=4)
+    ratios = [result.ratio for _, result in rows if result.ratio]
+    each = [colours[result.contestant] for _, result in rows]
+    axis.hlines(range(len(rows)), [r.low for r in ratios], [r.high for r in ratios], each, lw=2)
+    axis.scatter([r.median for r in ratios], range(len(rows)), s=14, c=each, zorder=3)
     labels = [f"{case}: {r.contestant}" if several else r.contestant for case, r in rows]
     axis.set_yticks(range(len(rows)), labels, fontsize=7)
     axis.invert_yaxis()
-    scale_of(axis, [result.ratio.median for _, result in rows if result.ratio])
+    scale_of(axis, [ratio.median for ratio in ratios])
     axis.axvline(1, color="#999999", lw=0.8, zorder=0)
     axis.set_xlabel(f"times {results[0].reference}")
 

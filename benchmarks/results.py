@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Self
 
-__all__ = ["FORMAT", "Result", "Spread", "by_table", "compare", "from_json", "more_is_better"]
+__all__ = [
+    "FORMAT",
+    "Result",
+    "Spread",
+    "by_table",
+    "compare",
+    "from_json",
+    "more_is_better",
+    "to_json",
+]
 
 FORMAT = 1  # of the files; a reader of another one refuses them
 
@@ -97,17 +107,27 @@ def by_case(results: Iterable[Result]) -> Iterator[tuple[str, list[Result]]]:
         yield case, list(mine)
 
 
-def to_json(results: Iterable[Result], conditions: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file has: under which conditions it was measured, and what was seen."""
-    return {
-        "format": FORMAT,
-        **conditions,
-        "results": [dataclasses.asdict(result) for result in results],
-    }
+def to_json(results: Iterable[Result], conditions: Mapping[str, Any]) -> str:
+    """What a file has: under which conditions it was measured, and what was seen, a line each.
+
+    Numbers have six digits.
+    """
+    lines = ",\n".join(json.dumps(_shortened(dataclasses.asdict(result))) for result in results)
+    head = json.dumps({"format": FORMAT, **conditions, "results": []}, indent=1)
+    return head.removesuffix("[]\n}") + f"[\n{lines}\n]}}\n"
+
+
+def _shortened(value: Any) -> Any:
+    """The same with six digits in each number, wherever it stands."""
+    if isinstance(value, dict):
+        return {name: _shortened(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_shortened(one) for one in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def from_json(document: Mapping[str, Any]) -> list[Result]:
-    """The results in what `to_json` made. ValueError for a file of another format."""
+    """The results in what `to_json` made, read. ValueError for a file of another format."""
     if document.get("format") != FORMAT:
         raise ValueError(f"this reads files of format {FORMAT}, not {document.get('format')!r}")
     return [_result(entry) for entry in document["results"]]

@@ -39,13 +39,7 @@ def run(stage: Stage) -> list[Result]:
 def turn(contestant: Contestant, threads: int, seconds: float) -> dict[str, float]:
     """What a task costs in all, and this process's processor."""
     with contestant.on_stage():
-        work = work_together(
-            threads,
-            partial(task, contestant),
-            seconds,
-            warm_up=lambda: None,
-            leave=contestant.leave,
-        )
+        work = work_together(threads, partial(task, contestant), seconds, leave=contestant.leave)
     return {
         "µs": 1e6 / work.rate,
         "µs of processor": work.processor * 1e6,

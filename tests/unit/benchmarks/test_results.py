@@ -98,10 +98,18 @@ def test_a_table_has_one_unit_and_each_case_once() -> None:
 
 
 def test_what_was_written_is_read_again() -> None:
-    written = json.dumps(to_json(results(), {"date": "2026-11-29"}))
-    assert from_json(json.loads(written)) == results()
+    document = json.loads(to_json(results(), {"date": "2026-11-29", "machine": {"processors": 2}}))
+    assert from_json(document) == results()
+    assert (document["date"], document["machine"]) == ("2026-11-29", {"processors": 2})
+    assert from_json(json.loads(to_json([], {}))) == []
+
+
+def test_a_result_is_a_line_whose_numbers_have_six_digits() -> None:
+    (one,) = compare("s", "c", "µs", {"held": [10 / 3, 1_000_000 / 3]}, "held")
+    (line,) = [line for line in to_json([one], {}).splitlines() if "samples" in line]
+    assert json.loads(line)["samples"] == [3.33333, 333333.0]
 
 
 def test_a_file_of_another_format_is_refused() -> None:
     with pytest.raises(ValueError, match="format 1, not 2"):
-        from_json({**to_json([], {}), "format": 2})
+        from_json({"format": 2, "results": []})

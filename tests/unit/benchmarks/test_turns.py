@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +12,6 @@ from benchmarks.contestants import REFERENCE, BareDriver, alone, contestants
 from benchmarks.crowd import work_together
 from benchmarks.turns import Stage, column
 from tests.conftest import NOWHERE
-from tests.helpers import HANG
 
 STAGE = Stage(NOWHERE)
 
@@ -84,11 +82,13 @@ def test_a_figure_is_taken_out_of_each_turn() -> None:
     assert column(found, "µs") == {"a": [1, 3]}
 
 
-def test_threads_begin_together_and_each_does_a_task_at_least() -> None:
-    inside = threading.Barrier(4)
-    work = work_together(4, partial(inside.wait, HANG), 0.0, warm_up=lambda: None)
+def test_no_thread_begins_before_all_are_warm_and_each_does_a_task_at_least() -> None:
+    order: list[str] = []
+    work = work_together(4, lambda: order.append("task"), 0.0, warm_up=lambda: order.append("warm"))
+    assert order[:4] == ["warm"] * 4
+    assert order.count("warm") == 4
     assert min(work.turns) >= 1
-    assert len(work.times) == sum(work.turns)
+    assert len(work.times) == sum(work.turns) == order.count("task")
     assert work.times == sorted(work.times)
     assert work.percentile(50) <= work.percentile(99) <= work.times[-1]
 
