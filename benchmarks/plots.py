@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .results import Result, by_case, by_table, more_is_better
+from .results import Result, by_table, more_is_better
 
 __all__ = ["FORMATS", "figure", "save", "threads_of"]
 
@@ -25,7 +25,7 @@ STYLE: Any = {
     "svg.fonttype": "none",  # Text stays text, which is small and can be searched.
     "svg.hashsalt": "mysqlpool",  # The same results give the same file.
 }
-MOST_PANELS, ROW = 8, 0.19  # inches
+MOST_PANELS, ROW = 8, 0.1  # inches for each dot
 
 
 def save(results: Sequence[Result], path: Path, formats: Iterable[str] = FORMATS) -> list[Path]:
@@ -48,7 +48,7 @@ def figure(results: Sequence[Result]) -> Any:
     """A figure with a panel for each scenario and unit that has ratios."""
     from matplotlib.figure import Figure
 
-    panels = [panel for panel in by_table(results) if any(r.ratio for r in panel[2])]
+    panels = [panel for panel in by_table(results) if others(panel[2])]
     panels = panels[:MOST_PANELS]
     if not panels:
         raise ValueError("there is nothing to draw: no result has a ratio")
@@ -73,23 +73,35 @@ def colours_of(results: Iterable[Result]) -> Mapping[str, str]:
 
 def height(results: Sequence[Result]) -> float:
     """Inches that a panel wants."""
-    return 3.2 if is_by_threads(results) else 0.9 + ROW * len(results)
+    if is_by_threads(results):
+        return 3.2
+    return 0.9 + max(1.0, ROW * len(others(results)))
+
+
+def others(results: Iterable[Result]) -> list[Result]:
+    """Those that are drawn as dots: the reference is the line at 1."""
+    return [one for one in results if one.ratio and one.contestant != one.reference]
 
 
 def draw_ratios(axis: Any, results: Sequence[Result], colours: Mapping[str, str]) -> None:
-    """A row for each contestant of each case: a dot at the median, a line over the quartiles."""
-    rows = [(case, one) for case, mine in by_case(results) for one in mine if one.ratio]
-    several = len({case for case, _ in rows}) > 1
-    ratios = [result.ratio for _, result in rows if result.ratio]
-    each = [colours[result.contestant] for _, result in rows]
-    axis.hlines(range(len(rows)), [r.low for r in ratios], [r.high for r in ratios], each, lw=2)
-    axis.scatter([r.median for r in ratios], range(len(rows)), s=14, c=each, zorder=3)
-    labels = [f"{case}: {r.contestant}" if several else r.contestant for case, r in rows]
-    axis.set_yticks(range(len(rows)), labels, fontsize=7)
-    axis.invert_yaxis()
-    scale_of(axis, [ratio.median for ratio in ratios])
+    """For each case a dot for each contestant, at its median, with a line over the quartiles."""
+    cases = list(dict.fromkeys(result.case for result in results))
+    names = list(dict.fromkeys(result.contestant for result in others(results)))
+    for number, name in enumerate(names):
+        mine = [result for result in others(results) if result.contestant == name]
+        shift = ((number + 0.5) / len(names) - 0.5) * 0.75
+        places = [cases.index(result.case) + shift for result in mine]
+        ratios = [result.ratio for result in mine if result.ratio]
+        lows, highs = [ratio.low for ratio in ratios], [ratio.high for ratio in ratios]
+        axis.hlines(places, lows, highs, colours[name], lw=1.5)
+        medians = [ratio.median for ratio in ratios]
+        axis.scatter(medians, places, s=12, color=colours[name], label=name, zorder=3)
+    axis.set_yticks(range(len(cases)), cases, fontsize=8)
+    axis.set_ylim(len(cases) - 0.4, -0.6)  # The first is on top.
+    scale_of(axis, [result.ratio.median for result in others(results) if result.ratio])
     axis.axvline(1, color="#999999", lw=0.8, zorder=0)
     axis.set_xlabel(f"times {results[0].reference}")
+    axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def scale_of(axis: Any, values: Sequence[float]) -> None:
@@ -133,4 +145,4 @@ def draw_lines(axis: Any, unit: str, results: Sequence[Result], colours: Mapping
     axis.set_xlabel("threads")
     axis.set_ylabel(unit)
     axis.set_ylim(bottom=0)
-    axis.legend(fontsize=7, frameon=False)
+    axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -28,7 +28,7 @@ def run(stage: Stage) -> list[Result]:
             for threads in (FEW, many)
         }
         found = stage.turns(f"scale: {contestant.name}", ways, 5)
-        for unit in ("µs", "µs of processor", "ms, p99"):
+        for unit in ("µs", "µs of processor"):
             samples = column(found, unit)
             results += compare("scale", contestant.name, unit, samples, f"{FEW} threads")
         with contestant.on_stage():
@@ -43,5 +43,4 @@ def turn(contestant: Contestant, threads: int, seconds: float) -> dict[str, floa
     return {
         "µs": 1e6 / work.rate,
         "µs of processor": work.processor * 1e6,
-        "ms, p99": work.percentile(99) * 1000,
     }
