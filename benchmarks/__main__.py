@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0, 1 without a server, 2 where something is missing or misspelt."""
     parser = parser_of()
     options = parser.parse_args(arguments)
+    if options.quick and options.save:
+        parser.error("--quick has no figures that are worth to --save")
     if options.picture:
         return picture(options.server or "mariadb")
     if options.list:

@@ -47,6 +47,7 @@ def test_the_names_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["--rounds", "0"], "must be more than 0, not 0"),
         (["--seconds", "-1"], "must be more than 0, not -1"),
         (["--rounds", "many"], "invalid"),
+        (["cycle", "--quick", "--save"], "no figures that are worth to --save"),
     ],
 )
 def test_what_makes_no_sense_is_refused(
