@@ -26,7 +26,7 @@ NEEDED = ("dj_db_conn_pool", "gunicorn", "matplotlib", "rich", "tqdm", "uvicorn"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code: 0, 1 without a server, 2 where something is missing or misspelt."""
+    """The exit code: 0, 1 without a server or results, 2 where something is missing or misspelt."""
     parser = parser_of()
     options = parser.parse_args(arguments)
     if options.quick and options.save:
@@ -114,9 +114,12 @@ def picture(flavour: str) -> int:
     """Draw what README.rst shows, and print the table, without measuring anything."""
     from . import summary
 
-    results, _ = summary.read(RESULTS, flavour)
+    results, documents = summary.read(RESULTS, flavour)
+    if not results:
+        print(f"benchmarks: nothing of {flavour} is in {RESULTS}; --save keeps it", file=sys.stderr)
+        return 1
     summary.draw(results, PICTURE)
-    print(summary.rst_table(results), end="")
+    print(summary.told(documents), summary.rst_table(results), sep="\n", end="")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,13 @@ from .plots import COLOURS, STYLE
 from .results import Result, from_json
 from .tables import shown
 
-__all__ = ["ROWS", "Row", "draw", "read", "rst_table"]
+__all__ = ["ROWS", "Row", "draw", "read", "rst_table", "told"]
 
 # Beside the reference, which is 1.
 COLUMNS = (CLOSED, POOLED, TRANSACTION, TASK)
+
+
+TOLD = ("Python", "Django", "SQLAlchemy", "mysqlclient", "django-db-connection-pool")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,21 @@ def read(folder: Path, flavour: str) -> tuple[list[Result], list[Mapping[str, An
         for path in sorted(folder.glob(f"*-{flavour}.json"))
     ]
     return [result for document in documents for result in from_json(document)], documents
+
+
+def told(documents: Sequence[Mapping[str, Any]]) -> str:
+    """A sentence on when, where and on what these were measured, and what else the machine did."""
+    dates = sorted(document["date"] for document in documents)
+    loads = [d[when][0] for d in documents for when in ("load before", "load after")]
+    last = max(documents, key=lambda document: document["date"])
+    machine, versions = last["machine"], last["versions"]
+    packages = ", ".join(f"{name} {versions[name]}" for name in TOLD)
+    text = (
+        f"Measured from {dates[0][:16]} to {dates[-1][:16]} UTC on {versions['server']}, "
+        f"{packages}, on {machine['processors']} processors ({machine['processor']}). "
+        f"The load average was {min(loads):.1f} to {max(loads):.1f} before and after each scenario."
+    )
+    return "\n".join(textwrap.wrap(text, 100, break_on_hyphens=False)) + "\n"
 
 
 def rst_table(results: Iterable[Result]) -> str:

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.__main__ import PICTURE, RESULTS, parser_of
 from benchmarks.contestants import contestants
 from benchmarks.scenarios import SCENARIOS
-from benchmarks.summary import ROWS, read, rst_table
+from benchmarks.summary import ROWS, read, rst_table, told
 from tests.conftest import NOWHERE
 from tests.helpers import ROOT
 
@@ -46,6 +46,7 @@ def test_every_option_that_it_names_exists() -> None:
 def test_the_table_is_of_the_results_that_are_saved() -> None:
     results, documents = read(RESULTS, "mariadb")
     assert rst_table(results) in README
+    assert told(documents) in README
     for row in ROWS:
         assert row.text in README
     assert {document["versions"]["server"].split()[0] for document in documents} == {"mariadb"}

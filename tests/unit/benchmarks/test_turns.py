@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from django.db import connections
 
-from benchmarks.contestants import REFERENCE, BareDriver, alone, contestants
+from benchmarks.contestants import REFERENCE, BareDriver, ThroughDjango, alone, contestants
 from benchmarks.crowd import work_together
 from benchmarks.turns import Stage, column
 from tests.conftest import NOWHERE
@@ -33,8 +33,9 @@ def test_django_knows_nobody_but_who_is_on_stage() -> None:
     before = set(connections)
     for one in contestants(NOWHERE):
         with one.on_stage():
-            assert set(connections) - before <= {one.key}
-            assert len(set(connections)) <= len(before | {one.key})
+            others = set() if isinstance(one, ThroughDjango) else before
+            assert set(connections) == {*one.databases(), *others}
+            assert isinstance(one, BareDriver) or {*connections} == {"default", one.key}
     assert set(connections) == before
 
 
