@@ -38,7 +38,9 @@ TEST = [
     # What is run under it is measured in its processes and forks by patches, which 7.10 brought.
     "coverage>=7.10",
     "dj-database-url>=3.0",
+    "django-debug-toolbar",
     "django-environ",
+    "django-health-check",
     "hypothesis",
     "opentelemetry-exporter-prometheus",
     "opentelemetry-instrumentation-mysqlclient",
@@ -48,6 +50,7 @@ TEST = [
     "pytest-django",
     "pytest-timeout",
     "PyYAML",
+    "selenium",
 ]
 LINT = [
     "check-jsonschema",
@@ -79,7 +82,11 @@ setup(
     license_files=["LICENSE"],
     keywords=["django", "mysql", "mariadb", "connection pool", "threads", "sqlalchemy"],
     packages=find_packages(include=["mysqlpool", "mysqlpool.*"]),
-    package_data={"mysqlpool": ["py.typed"], "mysqlpool.contrib": ["grafana/*.json"]},
+    package_data={
+        "mysqlpool": ["py.typed", "templates/mysqlpool/*.html"],
+        "mysqlpool.contrib": ["grafana/*.json"],
+        "mysqlpool.contrib.status": ["*.html", "*.css"],
+    },
     zip_safe=False,
     python_requires=">=3.11",
     install_requires=[
@@ -89,6 +96,9 @@ setup(
         "concurrent-log-handler>=0.9.30",
     ],
     extras_require={
+        "command": ["rich"],
+        "debug-toolbar": ["django-debug-toolbar>=7.0"],
+        "health-check": ["django-health-check>=3.24"],
         "opentelemetry": ["opentelemetry-api>=1.30"],
         "prometheus": ["prometheus-client>=0.17"],
         "test": TEST,

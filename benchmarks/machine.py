@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -68,5 +69,15 @@ def processor() -> str:
 
 def installed(package: str) -> str:
     if package == "mysqlpool":  # What is run is the clone, whatever is installed.
-        return mysqlpool.__version__
+        return f"{mysqlpool.__version__} {commit()}".rstrip()
     return version(package)
+
+
+def commit() -> str:
+    """Which one of the repository this is; nothing where there is no git or no clone."""
+    folder = Path(__file__).parent
+    command = ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""

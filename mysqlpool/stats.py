@@ -11,7 +11,7 @@ from .aliases import registry
 from .errors import Holder
 from .pool.times import WAIT_BOUNDS, Histogram, Times
 
-__all__ = ["Histogram", "PoolStats", "holders", "stats"]
+__all__ = ["Histogram", "PoolStats", "holders", "stats", "waiting_seconds"]
 
 
 def _nothing() -> Mapping[str, int]:
@@ -102,3 +102,12 @@ def holders() -> dict[str, tuple[Holder, ...]]:
     may ask, too.
     """
     return {alias: pool.holders() for alias, pool in registry.pools().items()}
+
+
+def waiting_seconds() -> dict[str, float]:
+    """Return for how long there have been waiters without a break, by alias of each open pool.
+
+    0.0 where nobody waits, and with SQLAlchemy's own pool classes, where nobody knows who does. It
+    may be longer than any of them waits: whoever is served, or gives up, may have others behind.
+    """
+    return {alias: pool.waiting_seconds() for alias, pool in registry.pools().items()}

@@ -6,14 +6,16 @@ an address where nobody answers.
 ``--server mysql`` takes MySQL instead of MariaDB. A test that is about one server's own words
 carries the marker ``mariadb`` or ``mysql``. On the other one it is left out, and the run's last
 lines say how many were. So they do of the tests of faults that take longer than a second, which run
-with ``--faults``. Tests on a cluster run with ``--clusters NAME`` alone.
+with ``--faults``. Tests on a cluster run with ``--clusters NAME`` alone, those of servers and task
+queues with ``--servers``, and those in a browser where there is one.
 """
 
 from __future__ import annotations
 
 import faulthandler
 import os
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +41,12 @@ _RUNNING = pytest.StashKey[Any]()
 _LEFT_OUT = pytest.StashKey[int]()
 _LONG_FAULTS_LEFT_OUT = pytest.StashKey[int]()
 _CLUSTERS_LEFT_OUT = pytest.StashKey[int]()
+_BROWSER_LEFT_OUT = pytest.StashKey[int]()
+_SERVERS_LEFT_OUT = pytest.StashKey[int]()
 
 CLUSTERS = ("galera", "group-replication")
+BROWSER = ("chromium", "chromedriver")
+SERVERS = ("some", "all")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,6 +62,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--fault-rows", metavar="FILE", help="write what was seen of the faults there, as JSON"
     )
     parser.addoption("--clusters", choices=CLUSTERS, help="run the tests on such a cluster, too")
+    parser.addoption(
+        "--pictures", action="store_true", help="let the browser make the pictures in docs/pictures"
+    )
+    parser.addoption(
+        "--servers",
+        choices=SERVERS,
+        default=os.environ.get("MYSQLPOOL_SERVERS") or None,
+        help="run the tests of servers and task queues, too: the most used ones, or all "
+        "(default: MYSQLPOOL_SERVERS, or none)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -67,7 +83,9 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", "cluster(name): on a cluster, of this name if it has one")
     config.stash[_LEFT_OUT] = config.stash[_LONG_FAULTS_LEFT_OUT] = 0
-    config.stash[_CLUSTERS_LEFT_OUT] = 0
+    config.addinivalue_line("markers", "browser: in headless Chromium")
+    config.stash[_CLUSTERS_LEFT_OUT] = config.stash[_BROWSER_LEFT_OUT] = 0
+    config.stash[_SERVERS_LEFT_OUT] = 0
     config.pluginmanager.register(Told(config))
     if config.getoption("help") or config.getoption("version"):
         return
@@ -123,28 +141,41 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is about the other server, and what takes long and was not asked for."""
     others = FLAVOURS.keys() - {os.environ["MYSQLPOOL_SERVER"]}
-    foreign = [item for item in items if any(item.get_closest_marker(name) for name in others)]
-    if foreign:
-        items[:] = [item for item in items if item not in foreign]
-        config.stash[_LEFT_OUT] = len(foreign)
-        config.hook.pytest_deselected(items=foreign)
-    long = [] if config.getoption("faults") else [item for item in items if is_long_fault(item)]
-    if long:
-        items[:] = [item for item in items if item not in long]
-        config.stash[_LONG_FAULTS_LEFT_OUT] = len(long)
-        config.hook.pytest_deselected(items=long)
-    wanted = config.getoption("clusters")
-    others_clusters = [item for item in items if not is_on(wanted, item)]
-    if others_clusters:
-        items[:] = [item for item in items if item not in others_clusters]
-        config.stash[_CLUSTERS_LEFT_OUT] = len(others_clusters)
-        config.hook.pytest_deselected(items=others_clusters)
+    cluster, servers = config.getoption("clusters"), config.getoption("servers")
+
+    def leave_out(key: pytest.StashKey[int], is_other: Callable[[pytest.Item], bool]) -> None:
+        left_out = [item for item in items if is_other(item)]
+        config.stash[key] = len(left_out)
+        if left_out:
+            items[:] = [item for item in items if not is_other(item)]
+            config.hook.pytest_deselected(items=left_out)
+
+    leave_out(_LEFT_OUT, lambda item: any(map(item.get_closest_marker, others)))
+    if not config.getoption("faults"):
+        leave_out(_LONG_FAULTS_LEFT_OUT, is_long_fault)
+    leave_out(_CLUSTERS_LEFT_OUT, lambda item: not is_on(cluster, item))
+    leave_out(_SERVERS_LEFT_OUT, lambda item: not is_under(servers, item))
+    if not has_browser():
+        leave_out(_BROWSER_LEFT_OUT, lambda item: item.get_closest_marker("browser") is not None)
+
+
+def has_browser() -> bool:
+    """Whether Chromium and what drives it are installed."""
+    return all(shutil.which(program) for program in BROWSER)
 
 
 def is_on(cluster: str | None, item: pytest.Item) -> bool:
     """Whether it runs where this cluster was asked for; what needs none always does."""
     mark = item.get_closest_marker("cluster")
     return mark is None or (cluster is not None and mark.args in ((), (cluster,)))
+
+
+def is_under(servers: str | None, item: pytest.Item) -> bool:
+    """Whether it runs where these servers were asked for; what is of none always does."""
+    marks = list(item.iter_markers("servers"))
+    if not marks or servers == "all":
+        return True
+    return servers == "some" and not any(mark.kwargs.get("everything") for mark in marks)
 
 
 def is_long_fault(item: pytest.Item) -> bool:
@@ -187,15 +218,34 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             f"{left_out} tests on clusters were left out; tox run -e galera,group-replication "
             "runs them"
         )
+    if left_out := config.stash[_BROWSER_LEFT_OUT]:
+        terminalreporter.write_line(
+            f"{left_out} tests in a browser were left out, as {' or '.join(BROWSER)} is not "
+            "installed; tox run -e browser runs them"
+        )
+    if left_out := config.stash[_SERVERS_LEFT_OUT]:
+        which = "MYSQLPOOL_SERVERS=all tox" if config.getoption("servers") else "tox"
+        terminalreporter.write_line(
+            f"{left_out} tests of servers and task queues were left out; {which} run -e servers "
+            "runs them"
+        )
 
 
 @pytest.fixture(autouse=True)
 def fresh_pools(_django_db_marker: None) -> Iterator[None]:
-    """Each test starts and ends with no session open and nothing leased by this thread."""
+    """Each test starts and ends with no session open and nothing leased by this thread.
+
+    It starts without the pools of aliases that an earlier test had made.
+    """
+    from django.db import connections
+
     from mysqlpool import close_pool, release_connections
+    from mysqlpool.aliases import registry
 
     release_connections()
     close_pool()
+    for alias in registry._pools.keys() - connections.settings.keys():
+        del registry._pools[alias]
     yield
     release_connections()
     close_pool()

@@ -64,7 +64,11 @@ def _body(lines: list[str], start: int) -> str:
 # What has tests of its own, which run its blocks.
 ELSEWHERE = {
     "docs/clusters.rst": "tests/unit/test_size.py",
+    "docs/events.rst": "tests/unit/test_events_page.py",
+    "docs/integrations.rst": "tests/unit/contrib/test_integrations_docs.py",
     "docs/metrics.rst": "tests/unit/contrib/test_metrics_docs.py",
+    "docs/servers.rst": "tests/unit/test_servers.py",
+    "docs/status-page.rst": "tests/unit/contrib/status/test_views.py",
 }
 
 BLOCKS = [

@@ -47,7 +47,10 @@ assert pathlib.Path(mysqlpool.__file__).is_relative_to(sys.prefix), mysqlpool.__
 names = [module.name for module in pkgutil.walk_packages(mysqlpool.__path__, "mysqlpool.")]
 names = [name for name in names if not name.startswith("mysqlpool.backends.gis.")]  # needs GDAL
 for name in names:
-    importlib.import_module(name)
+    try:
+        importlib.import_module(name)
+    except django.core.exceptions.ImproperlyConfigured as error:  # It needs its extra.
+        assert "pip install 'mysqlpool[" in str(error), error
 print(f"imported {len(names)} modules of mysqlpool {mysqlpool.__version__}")
 """
 

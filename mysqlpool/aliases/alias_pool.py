@@ -12,6 +12,8 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Protocol
 
 import MySQLdb
@@ -25,14 +27,16 @@ from mysqlpool.conf.settings import PoolSettings
 from mysqlpool.errors import Holder
 from mysqlpool.pool import Lease, clock
 from mysqlpool.pool.locks import under
+from mysqlpool.pool.threads import KnownThread
 from mysqlpool.session.failures import Failure
 from mysqlpool.session.session import Session
 from mysqlpool.session.wire import NO_ANSWER
 
 from . import forks
 from .access import Access, Identity, resolved
+from .connects import Connects
 from .hosts import Hosts, at, connect_to_one, servers_of
-from .opening import CONNECT_TIMEOUT, close_session, note_closed, open_session
+from .opening import CONNECT_TIMEOUT, close_session, note_closed, open_session, server_of
 from .unscoped import Unscoped
 
 __all__ = ["AliasPool"]
@@ -54,6 +58,9 @@ class AliasPool(ABC):
     nothing blocks while it is held.
     """
 
+    # Whether a request waits where the server has all the sessions it may have.
+    waits_for_room = False
+
     def __init__(self, alias: str, key: object, settings: PoolSettings) -> None:
         self.alias = alias
         self.key = key
@@ -61,6 +68,7 @@ class AliasPool(ABC):
         # What Django asks of a server once, kept for the wrappers of all threads.
         self.server_data: dict[object, dict[str, Any]] = {}
         self.hosts = Hosts(settings.hosts, settings.host_retry)
+        self._connects = Connects(alias, waits=self.waits_for_room)
         self._asking = threading.local()  # ``access``: what the present request asks for
         self._lock = threading.RLock()
         self._users: weakref.WeakKeyDictionary[User, object] = weakref.WeakKeyDictionary()
@@ -128,6 +136,12 @@ class AliasPool(ABC):
         cannot be opened.
         """
 
+    def within(self, seconds: float) -> AbstractContextManager[None]:
+        """In this block a request of this thread ends after so many seconds, if the pool's own
+        timeout is longer, and the pool class can do that.
+        """
+        return nullcontext()
+
     @abstractmethod
     def close(self) -> None:
         """Close the idle sessions now, and the leased ones when they come back."""
@@ -135,6 +149,14 @@ class AliasPool(ABC):
     @abstractmethod
     def holders(self) -> tuple[Holder, ...]:
         """Who has a lease now, the longest first."""
+
+    @abstractmethod
+    def waiting_seconds(self) -> float:
+        """For how long there have been waiters without a break; 0.0 where none is known."""
+
+    @abstractmethod
+    def this_thread(self) -> KnownThread:
+        """This thread, as the pool knows it."""
 
     @abstractmethod
     def figures(self) -> dict[str, Any]:
@@ -158,6 +180,9 @@ class AliasPool(ABC):
 
     def _open(self) -> Session:
         access: Access = self._asking.access
+        return self._connects.by(access.identity.params, partial(self._opened_by, access))
+
+    def _opened_by(self, access: Access) -> Session:
         session = self._connect(access)
         session.tune(self.settings.tcp_keepalive, self.settings.tcp_user_timeout)
         session.alias = self.alias
@@ -200,12 +225,15 @@ class AliasPool(ABC):
     def _connect(self, access: Access) -> Session:
         servers = servers_of(access.identity.params)
         if not servers:
-            return open_session(self.alias, self.parameters(access))
+            return self._connect_with(self.parameters(access))
 
         def connect(server: Server, left: int) -> Session:
-            return open_session(self.alias, self.parameters(access, server, left))
+            return self._connect_with(self.parameters(access, server, left))
 
         return connect_to_one(self.alias, self.hosts, servers, connect, self._is_time_over)
+
+    def _connect_with(self, params: Mapping[str, Any]) -> Session:
+        return self._connects.to(server_of(params), partial(open_session, self.alias, params))
 
     def parameters(
         self, access: Access, server: Server | None = None, left: int = 1
@@ -288,4 +316,6 @@ class AliasPool(ABC):
                 self.hosts.turned_read_only(session.server)
             elif session.failure is Failure.NOT_READY:
                 self.hosts.turned_not_ready(session.server)
+            if session.failure in (Failure.READ_ONLY, Failure.NOT_READY):
+                self._connects.demoted(session.server, session.failure)
             self.retire(session.shares_failure)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, cast
 
@@ -13,7 +15,9 @@ from sqlalchemy.pool import Pool
 
 from mysqlpool.conf.settings import PoolSettings
 from mysqlpool.errors import Holder, PoolError, UnscopedLease
+from mysqlpool.events.log import log_event
 from mysqlpool.pool import FairQueuePool, Lease
+from mysqlpool.pool.threads import KnownThread
 from mysqlpool.scopes import is_scoped
 from mysqlpool.session.renewal import Renewals
 from mysqlpool.session.session import Session
@@ -25,6 +29,8 @@ from .vigils import KeptVigils
 
 __all__ = ["FairAliasPool"]
 
+logger = logging.getLogger("mysqlpool.pool")
+
 
 class FairAliasPool(AliasPool):
     """An AliasPool over FairQueuePool, or a subclass of it.
@@ -34,6 +40,7 @@ class FairAliasPool(AliasPool):
     """
 
     pool: FairQueuePool
+    waits_for_room = True
 
     def __init__(self, alias: str, key: object, settings: PoolSettings) -> None:
         self._renewals = Renewals()
@@ -68,6 +75,9 @@ class FairAliasPool(AliasPool):
             self.count("unscoped")
             raise
 
+    def within(self, seconds: float) -> AbstractContextManager[None]:
+        return self.pool.within(seconds)
+
     def retire(self, is_gone: Callable[[Session], bool]) -> None:
         self.pool.retire(is_gone)
 
@@ -76,6 +86,12 @@ class FairAliasPool(AliasPool):
 
     def holders(self) -> tuple[Holder, ...]:
         return self.pool.holders()
+
+    def waiting_seconds(self) -> float:
+        return self.pool.waiting_seconds()
+
+    def this_thread(self) -> KnownThread:
+        return self.pool.this_thread()
 
     def figures(self) -> dict[str, Any]:
         return self.pool.figures()
@@ -119,6 +135,7 @@ class FairAliasPool(AliasPool):
             self._renewals.failed(session.server)
             return False
         self._note_access(session, access)
+        log_event(logger, logging.DEBUG, "session_renewed", self.alias, session=session.thread_id())
         return True
 
     def _is_asleep(self, silent: Session, port: int) -> bool:

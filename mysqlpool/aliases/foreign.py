@@ -16,6 +16,7 @@ from sqlalchemy.pool import (
     ConnectionPoolEntry,
     Pool,
     PoolProxiedConnection,
+    QueuePool,
     SingletonThreadPool,
     StaticPool,
 )
@@ -25,7 +26,8 @@ from mysqlpool.errors import Holder, PoolError, PoolTimeout
 from mysqlpool.events.log import log_event
 from mysqlpool.pool import Lease, clock
 from mysqlpool.pool.locks import under
-from mysqlpool.pool.report import Held, describe_holders
+from mysqlpool.pool.report import Held, describe_holders, tell_exhausted
+from mysqlpool.pool.seldom import Seldom
 from mysqlpool.pool.tally import Tally
 from mysqlpool.pool.threads import KnownThread, Threads, Where, own_frame
 from mysqlpool.scopes import is_scoped
@@ -82,6 +84,7 @@ class ForeignAliasPool(AliasPool):
         self._records: dict[Session, ConnectionPoolEntry] = {}  # of the open sessions
         self._counting = threading.RLock()
         self._tally = Tally()
+        self._exhaustions = Seldom()
         self._threads = Threads(self.alarm)
         super().__init__(alias, key, settings)
         kinds = [make for cls, make in _SEATS.items() if isinstance(self.pool, cls)]
@@ -94,6 +97,8 @@ class ForeignAliasPool(AliasPool):
         if not is_scoped():
             self.count("unscoped")
             self._unscoped.report()
+        if not self._threads.present().waits and self._is_full():
+            raise self._timed_out(0.0)
         asking = self._asking
         before, asking.access = getattr(asking, "access", None), access
         lease = Lease(self)
@@ -101,7 +106,9 @@ class ForeignAliasPool(AliasPool):
             lease.proxy = self._seated() if self._seat else self.pool.connect()
         except sa_exc.TimeoutError as error:
             self.count("timeouts")
-            raise self._timed_out() from error
+            failure = self._timed_out(self.settings.arguments["timeout"])
+            tell_exhausted(failure, self._exhaustions)
+            raise failure from error
         finally:
             asking.access = before  # As in FairAliasPool.
         lease.session = lease.proxy.dbapi_connection
@@ -177,15 +184,23 @@ class ForeignAliasPool(AliasPool):
         proxy.info[SEAT] = seat
         return proxy
 
-    def _timed_out(self) -> PoolTimeout:
+    def _is_full(self) -> bool:
+        """Whether a request would have to wait, as far as SQLAlchemy tells that beforehand."""
+        pool = self.pool
+        return isinstance(pool, QueuePool) and pool.checkedout() >= sum(self._limit())
+
+    def _limit(self) -> tuple[int, int]:
         size, overflow = (self.settings.arguments[key] for key in ("pool_size", "max_overflow"))
+        return size, overflow
+
+    def _timed_out(self, seconds: float) -> PoolTimeout:
         return PoolTimeout(
             self.alias,
-            limit=size + overflow,
+            limit=sum(self._limit()),
             in_use=self.pool.checkedout(),  # type: ignore[attr-defined]
             waiting=0,
-            seconds=self.settings.arguments["timeout"],
-            holders=(),
+            seconds=seconds,
+            holders=self.holders(),
         )
 
     def close(self) -> None:
@@ -229,6 +244,12 @@ class ForeignAliasPool(AliasPool):
         # number.
         found = getattr(self.pool, method, otherwise)
         return int(found() if callable(found) else found)
+
+    def waiting_seconds(self) -> float:
+        return 0.0  # SQLAlchemy's own classes tell nobody who waits.
+
+    def this_thread(self) -> KnownThread:
+        return self._threads.present()
 
     def holders(self) -> tuple[Holder, ...]:
         is_idle = Session.is_idle if self.settings.lease == "task" else None

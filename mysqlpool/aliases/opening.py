@@ -6,13 +6,13 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from mysqlpool.conf.servers import DEFAULT_PORT
+from mysqlpool.conf.servers import DEFAULT_PORT, Server
 from mysqlpool.events.log import log_event
 from mysqlpool.session.session import Session
 
 from . import forks, ticker
 
-__all__ = ["CONNECT_TIMEOUT", "close_session", "note_closed", "open_session"]
+__all__ = ["CONNECT_TIMEOUT", "close_session", "note_closed", "open_session", "server_of"]
 
 logger = logging.getLogger("mysqlpool.session")
 
@@ -26,14 +26,17 @@ def open_session(alias: str, params: Mapping[str, Any]) -> Session:
     Raises ``MySQLdb.Error`` as mysqlclient does.
     """
     session = Session(**params)
-    session.server = params.get("unix_socket") or (
-        params.get("host") or "localhost",
-        params.get("port") or DEFAULT_PORT,
-    )
+    session.server = server_of(params)
     forks.note_open(session)
     ticker.connected()
     log_event(logger, logging.DEBUG, "session_opened", alias, session=session.thread_id())
     return session
+
+
+def server_of(params: Mapping[str, Any]) -> Server:
+    """The server that parameters for mysqlclient name."""
+    socket: str | None = params.get("unix_socket")
+    return socket or (params.get("host") or "localhost", params.get("port") or DEFAULT_PORT)
 
 
 def close_session(alias: str, session: Session) -> None:

@@ -12,7 +12,8 @@ The only mutable globals here:
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
@@ -25,7 +26,7 @@ from . import forks
 if TYPE_CHECKING:
     from .alias_pool import AliasPool
 
-__all__ = ["close_pool", "current", "pool_for", "pools"]
+__all__ = ["close_pool", "current", "pool_for", "pools", "without_waiting"]
 
 _lock = threading.RLock()
 _pools: dict[str, AliasPool] = {}
@@ -34,6 +35,24 @@ _pools: dict[str, AliasPool] = {}
 def pools() -> dict[str, AliasPool]:
     """The open pools by alias; opens none."""
     return {alias: pool for alias, pool in list(_pools.items()) if pool.serves(pool.key)}
+
+
+@contextmanager
+def without_waiting() -> Iterator[None]:
+    """Within the block this thread is no waiter of the pools that are open when it begins.
+
+    A request for a lease fails at once that would have to wait for a session: with a
+    ``PoolExhausted``.  It is in none of the counters of waiting.
+    """
+    threads = [pool.this_thread() for pool in pools().values()]
+    before = [thread.waits for thread in threads]
+    for thread in threads:
+        thread.waits = False
+    try:
+        yield
+    finally:
+        for thread, waits in zip(threads, before, strict=True):
+            thread.waits = waits
 
 
 def current(alias: str) -> AliasPool | None:

@@ -24,30 +24,34 @@ _started: dict[Ticker, None] = {}
 class Ticker:
     """Calls ``tick()`` about every ``interval`` seconds while a pool of any alias has a session.
 
-    Where it came due while there was none, it is called soon after the next connect. It is called
-    in the caretaker's thread, which others need: it has to be short. What it raises is logged as
-    ``upkeep_failed``, and it is called again after the interval.
+    The first time is ``first`` seconds after the start, or an interval. Where it came due while
+    there was no session, it is called soon after the next connect. It is called in the caretaker's
+    thread, which others need: it has to be short. What it raises is logged as ``upkeep_failed``,
+    and it is called again after the interval.
 
-    A forked child has the same tickers, for its own sessions. None ticks any more once the
-    interpreter exits. Raises ``ValueError`` for an interval that is not positive.
+    A forked child has the same tickers, for its own sessions, and begins anew. None ticks any more
+    once the interpreter exits. Raises ``ValueError`` for an interval that is not positive.
     """
 
     alias = None  # for the caretaker's log: it is no pool's
 
-    def __init__(self, interval: float, tick: Callable[[], None]) -> None:
+    def __init__(
+        self, interval: float, tick: Callable[[], None], first: float | None = None
+    ) -> None:
         if not 0 < interval < math.inf:
             raise ValueError(f"an interval is a positive number of seconds, not {interval!r}")
         self._interval = interval
+        self._first = interval if first is None else first
         self._tick = tick
-        self._put_off()
+        self._begin()
 
-    def _put_off(self) -> None:
-        self._due = clock.monotonic() + self._interval
+    def _begin(self) -> None:
+        self._due = clock.monotonic() + self._first
 
     def start(self) -> None:
-        """Tick from now on: the first time in an interval. Nothing for one that does already."""
+        """Tick from now on. Does nothing to one that does already."""
         if self not in _started:
-            self._put_off()
+            self._begin()
             _started[self] = None
         caretaker.watch(self)
 
@@ -64,7 +68,7 @@ class Ticker:
         try:
             self._tick()
         finally:
-            self._put_off()
+            self._due = clock.monotonic() + self._interval
 
 
 def connected() -> None:
@@ -74,9 +78,9 @@ def connected() -> None:
 
 
 def _start_afresh(inherited: bool) -> None:
-    """In a forked child: the next ticks are an interval away."""
+    """In a forked child: each begins anew."""
     for ticker in list(_started):
-        ticker._put_off()
+        ticker._begin()
 
 
 forks.when_forked(_start_afresh)

@@ -221,4 +221,9 @@ LOG_RULES: Mapping[str, Rule] = {
         "the name of a logging level, such as 'DEBUG' or 'WARNING'",
         lambda value: isinstance(value, str) and value in logging.getLevelNamesMapping(),
     ),
+    "stats_interval": Rule(
+        f"{_SECONDS.text}, where 0 or None means never",
+        lambda value: value is None or _is_seconds(value),
+        lambda value: value or 0,
+    ),
 }

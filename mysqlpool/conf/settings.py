@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -34,7 +34,7 @@ from .misplaced import refuse_misplaced
 from .rules import RULES, SESSION_DEFAULTS, did_you_mean, refuse, refuse_key, shown
 from .servers import parse_servers
 
-__all__ = ["DEFAULT_POOL_CLASS", "PoolSettings", "parse_pool_settings"]
+__all__ = ["DEFAULT_POOL_CLASS", "PoolSettings", "parse_pool_settings", "refusals"]
 
 DEFAULT_POOL_CLASS = "FairQueuePool"
 
@@ -117,6 +117,29 @@ def parse_pool_settings(alias: str, settings_dict: Mapping[str, Any]) -> PoolSet
     session = {key: values.pop(key) for key in SESSION_DEFAULTS}
     session["connect_args"] = _callable(place, session["connect_args"])
     return PoolSettings(alias, pool_class, MappingProxyType(values), pooled, **session)
+
+
+def refusals(alias: str, settings_dict: Mapping[str, Any]) -> Iterator[ImproperlyConfigured]:
+    """Yield all that `parse_pool_settings` would refuse, which raises only the first of it."""
+    found: set[str] = set()
+    for part in _parts(settings_dict):
+        try:
+            parse_pool_settings(alias, part)
+        except ImproperlyConfigured as error:
+            if str(error) not in found:
+                found.add(str(error))
+                yield error
+
+
+def _parts(settings_dict: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The entry with each of its pool's keys alone, beside the class; then the whole of it."""
+    options = settings_dict.get("OPTIONS", {})
+    own = options.get("pool")
+    if isinstance(own, Mapping):
+        shared = {key: own[key] for key in ("class",) if key in own}
+        for key in own:
+            yield {**settings_dict, "OPTIONS": {**options, "pool": {**shared, key: own[key]}}}
+    yield settings_dict
 
 
 def _callable(place: str, wanted: Any) -> Any:

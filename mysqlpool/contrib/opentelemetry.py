@@ -34,6 +34,7 @@ from django.db import Error
 from mysqlpool.backends.mysqlpool.observers import observe
 
 from .opentelemetry_metrics import instrument_metrics, uninstrument_metrics
+from .redaction import COMMENT, FLAGS, QUOTED, STRING, without_values
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -41,26 +42,13 @@ if TYPE_CHECKING:
 
 __all__ = ["instrument", "instrument_metrics", "uninstrument", "uninstrument_metrics"]
 
-MAX_REDACTED = 4096
 MAX_SUMMARY = 255  # the conventions' limit
 
-_COMMENT = r"/\*.*?(?:\*/|\Z) | --(?=\s|\Z)[^\n]* | \#[^\n]*"
-_QUOTED = r"`[^`]*`"
-_STRING = r"'[^']*(?:'|\Z) | \"[^\"]*(?:\"|\Z)"
-_FLAGS = re.IGNORECASE | re.DOTALL | re.VERBOSE
-
-# An identifier is matched so that its digits are not taken for a number.
-_TO_REDACT = re.compile(
-    rf"(?P<comment>{_COMMENT})"
-    rf"|(?P<literal>{_STRING} | \d[\w.]* | \b(?:TRUE|FALSE)\b)"
-    rf"|{_QUOTED} | [^\W\d][\w$]*",
-    _FLAGS,
-)
-_VERB = re.compile(rf"(?: \s | \( | {_COMMENT} )*+ ([A-Z]+)", _FLAGS)
-_TABLE = rf"( (?:{_QUOTED} | [\w$]+) (?: \. (?:{_QUOTED} | [\w$]+) )? )"
+_VERB = re.compile(rf"(?: \s | \( | {COMMENT} )*+ ([A-Z]+)", FLAGS)
+_TABLE = rf"( (?:{QUOTED} | [\w$]+) (?: \. (?:{QUOTED} | [\w$]+) )? )"
 _MODIFIERS = r"(?: \s+ (?:LOW_PRIORITY|DELAYED|HIGH_PRIORITY|QUICK|IGNORE) )*+"
-_INTO = re.compile(rf"{_MODIFIERS} (?: \s+ INTO )? \s+ {_TABLE}", _FLAGS)
-_FROM = re.compile(rf"{_COMMENT} | {_QUOTED} | {_STRING} | [()] | \b FROM \s+ {_TABLE}", _FLAGS)
+_INTO = re.compile(rf"{_MODIFIERS} (?: \s+ INTO )? \s+ {_TABLE}", FLAGS)
+_FROM = re.compile(rf"{COMMENT} | {QUOTED} | {STRING} | [()] | \b FROM \s+ {_TABLE}", FLAGS)
 _WITH_INTO = frozenset({"INSERT", "REPLACE", "UPDATE"})
 _WITH_FROM = frozenset({"SELECT", "DELETE"})
 
@@ -196,19 +184,7 @@ def _text(sql: Any, params: Any) -> str | None:
         sql = sql.decode(errors="replace")
     if not isinstance(sql, str):
         return None
-    return sql if params else _redacted(sql)
-
-
-def _redacted(sql: str) -> str | None:
-    if "\\" in sql:
-        return None
-    return _TO_REDACT.sub(_without_value, sql[:MAX_REDACTED]).strip()
-
-
-def _without_value(match: re.Match[str]) -> str:
-    if match["comment"] is not None:
-        return " "
-    return match[0] if match["literal"] is None else "?"
+    return sql if params else without_values(sql)
 
 
 def _summary(text: str | None) -> str | None:

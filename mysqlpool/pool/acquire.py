@@ -11,7 +11,7 @@ import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mysqlpool.errors import PoolExhausted, PoolTimeout, TooManyWaiters
@@ -20,7 +20,8 @@ from . import clock
 from .ending import Ending
 from .lease import Lease, Request
 from .record import Record
-from .report import IsIdle, describe_holders
+from .report import IsIdle, describe_holders, tell_exhausted
+from .seldom import Seldom
 from .slots import QueueFull, Slots
 from .threads import Threads, own_frame
 from .upkeep import Upkeep
@@ -56,6 +57,7 @@ class Terms:
     waits_for: Callable[[BaseException], bool]  # whether a failed connect is to be tried again
     is_idle: IsIdle | None = None
     renew: Callable[[Any, float], bool] | None = None
+    exhaustions: Seldom = field(default_factory=Seldom)
 
 
 class Acquisition(Request):
@@ -71,11 +73,11 @@ class Acquisition(Request):
         identity: Any = None,
         scoped: bool = True,
     ) -> None:
-        self.terms = terms
         self.lease = lease
         self.prefer = prefer
         self.scoped = scoped
         self.thread = thread = terms.threads.present()
+        self.terms = terms if thread.terms is None else thread.terms
         self.identity = thread.identity if identity is None else identity
         where = thread.where
         if where is None or prefer is None:
@@ -207,7 +209,7 @@ class Acquisition(Request):
     def _exhausted(self, kind: type[PoolExhausted], seconds: float) -> PoolExhausted:
         slots = self.terms.slots
         held, waiting, in_use, refusal = slots.situation(clock.monotonic())
-        return kind(
+        error = kind(
             self.terms.alias,
             limit=slots.limits.total,
             in_use=in_use,
@@ -216,6 +218,9 @@ class Acquisition(Request):
             holders=describe_holders(held, [self.thread, *waiting], self.terms.is_idle),
             refusal=refusal,
         )
+        if self.thread.waits:  # Nobody is disappointed who would not wait.
+            tell_exhausted(error, self.terms.exhaustions)
+        return error
 
     def _connect(self, record: Record) -> Exception | None:
         """Open the record's session, or return why the server refuses it for now.

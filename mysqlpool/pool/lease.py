@@ -43,10 +43,14 @@ class Lease:
 
     ``record`` is None before the lease is granted and after it ended. ``session`` is the DBAPI
     connection, and ``proxy`` SQLAlchemy's around it, where its listeners want one. ``echo`` is
-    whether SQLAlchemy's log of the pool tells of this lease.
+    whether SQLAlchemy's log of the pool tells of this lease. ``waited`` is whether its request had
+    to stand in the queue.
     """
 
-    __slots__ = ("__weakref__", "echo", "grantor", "proxy", "record", "serial", "session")
+    __slots__ = (
+        *("__weakref__", "echo", "grantor", "proxy", "record", "serial", "session"),
+        "waited",
+    )
 
     def __init__(self, grantor: Grantor) -> None:
         self.grantor = grantor
@@ -54,7 +58,7 @@ class Lease:
         self.serial = 0
         self.session: Any = None
         self.proxy: PoolProxiedConnection | None = None
-        self.echo = False
+        self.echo = self.waited = False
 
     def pin(self, reason: str) -> None:
         """Note why this lease stays with its holder until the release. Counted once a lease."""

@@ -14,7 +14,9 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from logging import DEBUG, Logger
 from typing import Any
@@ -60,7 +62,7 @@ def classify_connect_error(error: BaseException) -> str | None:
     1226 also tells of a limit by the hour, which no waiting ends within a timeout. Which resource
     it means is in its text, in every language the last word of this kind.
     """
-    if not error.args or error.args[0] not in FULL:
+    if _number_of(error) not in FULL:
         return None
     resources = RESOURCE.findall(str(error.args[-1]))
     return "full" if resources[-1:] in ([], ["max_user_connections"]) else None
@@ -72,7 +74,13 @@ def cannot_connect(error: BaseException) -> bool:
     The same connect may succeed later, or elsewhere. What a server says of an account, a database
     or a certificate is none of this.
     """
-    return bool(error.args) and error.args[0] in ABSENT
+    return _number_of(error) in ABSENT
+
+
+def _number_of(error: BaseException) -> int:
+    """The server's or the library's number; 0 for an error of anybody else, with any arguments."""
+    number = error.args[0] if error.args else 0
+    return number if isinstance(number, int) else 0
 
 
 class FairQueuePool(Pool):
@@ -247,6 +255,20 @@ class FairQueuePool(Pool):
         """The identity that this thread's present request asks for; for creator and ``renew``."""
         return self._terms.threads.present().identity
 
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """In this block this thread's requests end after so many seconds, if ``timeout`` is longer.
+
+        That is for who has less time than all others, such as a health check.
+        """
+        thread = self.this_thread()
+        shorter = replace(self._terms, timeout=min(seconds, self._terms.timeout))
+        before, thread.terms = thread.terms, shorter
+        try:
+            yield
+        finally:
+            thread.terms = before
+
     def needed_while(self, is_needed: Callable[[], bool]) -> None:
         """Have idle sessions closed, those of ``min_idle`` too, once ``is_needed()`` is false.
 
@@ -367,6 +389,10 @@ class FairQueuePool(Pool):
         """Who has a lease now, the longest first; found out only as somebody asks."""
         held, waiting, _, _ = self.slots.situation(clock.monotonic())
         return describe_holders(held, waiting, self._terms.is_idle)
+
+    def waiting_seconds(self) -> float:
+        """For how long there have been waiters without a break; 0.0 where nobody waits."""
+        return self.slots.waiting_seconds(clock.monotonic())
 
     def figures(self) -> dict[str, Any]:
         """The fields of `mysqlpool.stats.PoolStats`, of one moment."""

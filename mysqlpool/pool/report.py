@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import logging
+import math
 import os
 import sys
 import threading
@@ -11,12 +13,16 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, TypeVar
 
-from mysqlpool.errors import Holder
+from mysqlpool.errors import HOLDERS_SHOWN, Holder, PoolExhausted
+from mysqlpool.events.log import log_event
 
 from .locks import under
+from .seldom import Seldom
 from .threads import KnownThread, Where, own_frame
 
-__all__ = ["Held", "IsIdle", "describe_holders", "place"]
+__all__ = ["Held", "IsIdle", "describe_holders", "place", "tell_exhausted"]
+
+logger = logging.getLogger("mysqlpool.pool")
 
 T = TypeVar("T")
 
@@ -134,3 +140,37 @@ def _location(frame: FrameType | None) -> str:
         return "its thread has ended"
     own = own_frame(frame)
     return f"now at {place((own.f_code, own.f_lasti))}"
+
+
+def tell_exhausted(error: PoolExhausted, seldom: Seldom) -> None:
+    """Log that a request failed because all sessions are in use, once a second at most."""
+    left_out = seldom.left_out()
+    if left_out is None:
+        return
+    refusal = error.refusal.args[:1] if error.refusal is not None else ()
+    log_event(
+        logger,
+        logging.WARNING,
+        "pool_exhausted",
+        error.alias,
+        error=type(error).__name__,
+        limit=0 if error.limit == math.inf else error.limit,
+        in_use=error.in_use,
+        waiting=error.waiting,
+        seconds=round(error.seconds, 3),
+        errno=next(iter(refusal), None),
+        holders=[_fields(holder) for holder in error.holders[:HOLDERS_SHOWN]],
+        left_out=left_out,
+    )
+
+
+def _fields(holder: Holder) -> dict[str, Any]:
+    return {
+        "holder": holder.thread_name,
+        "held_seconds": round(holder.held_seconds, 3),
+        "leased_at": holder.leased_at,
+        "location": holder.location,
+        "waits": holder.waits,
+        "pinned": holder.pinned,
+        "idle": holder.idle,
+    }

@@ -133,6 +133,7 @@ class Slots:
         self.idle: deque[Record] = deque()  # the longest idle first
         self.out: dict[Record, None] = {}  # the oldest lease first
         self.waiters: deque[Request] = deque()  # the longest waiting first
+        self.waited_since = math.inf  # where there are waiters, since when without a break
         self.generation = 0  # grows when all sessions opened so far are to go
         self.disposed = 0  # the generation that began when the pool was last disposed of
         self.serial = 0  # the number of leases granted, also of those that came to nothing
@@ -303,13 +304,29 @@ class Slots:
             raise QueueFull
         request.prepare()
         self.note_wait(request)
+        self.note_waiters(request)
         self.waiters.append(request)
 
     def note_wait(self, request: Request) -> None:
         """Count a request that has to wait, once, however often it queues. Locked."""
         if not request.waited:
-            request.waited = True
+            request.waited = request.lease.waited = True
             self.tally.events["waits"] += 1
+
+    def note_waiters(self, request: Request) -> None:
+        """Note since when there are waiters, before this one joins them. Locked.
+
+        Whoever queues again after the server refused has waited since its request was made.
+        """
+        since = self.waited_since if self.waiters else math.inf
+        self.waited_since = min(since, request.since)
+
+    def waiting_seconds(self, now: float) -> float:
+        """For how long there have been waiters without a break; 0.0 where there is none."""
+        return under(self.lock, self._waiting_seconds, now)
+
+    def _waiting_seconds(self, now: float) -> float:
+        return max(0.0, now - self.waited_since) if self.waiters else 0.0
 
     def served(self, request: Request, record: Record) -> None:
         """A session was opened for a request, which waited until it had the slot for that."""
@@ -387,6 +404,7 @@ class Slots:
         self.drop(empty)
         self.tally.events["unserved"] += 1
         self.refusals.refused(error, now)
+        self.note_waiters(request)
         bisect.insort(self.waiters, request, key=SINCE)
         for other in self.waiters:  # so that whoever is the first then wakes up for it
             other.wake()

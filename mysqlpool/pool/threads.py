@@ -32,6 +32,7 @@ _PLUMBING = frozenset(
         "asgiref",
         "concurrent",
         "contextlib",
+        "debug_toolbar",  # whose SQL panel puts itself around each cursor
         "django",
         "mysqlpool",
         "queue",
@@ -47,14 +48,15 @@ class KnownThread:
     ``deadline`` is that of the thread's present request while it connects (monotonic seconds).
     ``identity`` is that of the session which it asks for while it connects, or asks by way of
     SQLAlchemy. ``where`` is the place of its last request. ``proxied`` keeps the handle of the
-    lease that it took last by way of SQLAlchemy, which has no handle of ours. ``leaving`` is true
+    lease that it took last by way of SQLAlchemy, which has no handle of ours. ``terms`` are those
+    of its requests, where they are others than the pool's. ``leaving`` is true
     of the main thread once it has left the script. Where ``waits`` is false, a request fails that
     would have to wait for a session.
     """
 
     __slots__ = (
         *("deadline", "ended", "ident", "identity", "leaving", "proxied", "thread", "waits"),
-        *("where",),
+        *("terms", "where"),
     )
 
     def __init__(self) -> None:
@@ -66,6 +68,7 @@ class KnownThread:
         self.identity: Any = None
         self.where: Where | None = None
         self.proxied: Any = None
+        self.terms: Any = None
 
     def is_gone(self) -> bool:
         """Whether a thread that is ending cannot use a session any more.

@@ -88,6 +88,7 @@ class Session(Link):
         "tenure",
         "turn",
         "vigils",
+        "witness",
     )
 
     dirty: str | None
@@ -145,6 +146,9 @@ class Session(Link):
     The reference is weak: else the pool would keep a wrapper that nobody has any more.
     """
 
+    witness: Any
+    """Who is told while it is a `mysqlpool.session.witnessed.WitnessedSession`."""
+
     vigils: Vigils | None
     """Who looks whether an answer that is awaited will come; None where nobody can."""
 
@@ -153,7 +157,7 @@ class Session(Link):
         self.dirty = self.recording = self.tenure = self.identity = self.block = None
         self.begin_mode = "autocommit"
         self.settings: Any = None
-        self.renewals = self.vigils = None
+        self.renewals = self.vigils = self.witness = None
         self._isolation_level: str | None = None
         self.alias = ""
         self.settled = self.has_baseline = self.multiplexed = self.single_use = self.begun = False

@@ -20,7 +20,8 @@ from opentelemetry.instrumentation.mysqlclient import MySQLClientInstrumentor
 from pytest_django import Settings
 
 import mysqlpool
-from mysqlpool import checks
+from mysqlpool import checks, stats_log
+from mysqlpool.aliases import ticker
 from mysqlpool.apps import MySQLPoolConfig
 from mysqlpool.contrib import opentelemetry
 from mysqlpool.events import file as logfile
@@ -46,7 +47,9 @@ def databases(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> dict[str, 
 def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[MySQLPoolConfig]:
     monkeypatch.setattr(registry.registry, "registered_checks", set())
     previous = logs.set_event_log(None)
+    monkeypatch.setattr(ticker, "_started", {})
     yield MySQLPoolConfig("mysqlpool", mysqlpool)
+    stats_log.write_every(0)
     logfile.configure(None)
     logs.set_event_log(previous)
 
@@ -267,6 +270,20 @@ def test_the_app_opens_the_event_log(
     app.ready()
     logs.log_event(logging.getLogger("mysqlpool.test"), logging.DEBUG, "told", "default")
     assert '"event": "told"' in (tmp_path / "events.log").read_text()
+    assert len(ticker._started) == 1  # It writes the statistics.
+
+
+@pytest.mark.parametrize("more", [{"stats_interval": 0}, {"level": "WARNING"}])
+def test_the_app_writes_no_statistics_where_there_are_to_be_none(
+    more: dict[str, Any],
+    app: MySQLPoolConfig,
+    databases: dict[str, Any],
+    settings: Settings,
+    tmp_path: Path,
+) -> None:
+    settings.MYSQLPOOL_LOG = {"filename": tmp_path / "events.log", **more}
+    app.ready()
+    assert not ticker._started
 
 
 def test_without_the_setting_there_is_no_event_log(

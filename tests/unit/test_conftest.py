@@ -15,7 +15,7 @@ import pytest
 from django.db import connections
 
 from mysqlpool.session.session import Session
-from tests.conftest import are_unit_tests
+from tests.conftest import BROWSER, are_unit_tests, has_browser
 from tests.helpers import HANG, ROOT
 
 # pytest on a machine on which there is no server, wherever it is looked for.
@@ -96,6 +96,17 @@ def test_other_tests_do_not_run_there(tmp_path: Path) -> None:
     done = run(tmp_path, UNIT_TEST, "tests/server/test_runner.py")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "apt-get install mariadb-server-core" in done.stderr
+
+
+def test_a_browser_is_there_where_both_of_its_programs_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for number, program in enumerate(BROWSER):
+        assert not has_browser(), number
+        (tmp_path / program).write_text("#!/bin/sh")
+        (tmp_path / program).chmod(0o755)
+    assert has_browser()
 
 
 @pytest.mark.parametrize(

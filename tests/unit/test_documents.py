@@ -11,7 +11,6 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,9 @@ from sqlalchemy.pool import AssertionPool
 
 import mysqlpool
 from mysqlpool import PoolStats
+from mysqlpool.conf.event_log import DEFAULTS as LOG_DEFAULTS
 from mysqlpool.conf.rules import LOG_RULES, RULES, SESSION_DEFAULTS
 from mysqlpool.conf.settings import DEFAULT_POOL_CLASS, POOL_CLASSES, _keywords, parse_pool_settings
-from mysqlpool.events import file as logfile
 from mysqlpool.events.log import JSONLinesFormatter, log_event
 from mysqlpool.session.renewal import clears
 from mysqlpool.session.statements import Classifier
@@ -46,7 +45,7 @@ from tests.helpers import ROOT
 # Blocks
 
 
-MARKUP = {"toctree", "autoclass", "autofunction", "automodule", "list-table"}
+MARKUP = {"image", "include", "toctree", "autoclass", "autofunction", "automodule", "list-table"}
 
 
 def test_no_block_is_overlooked() -> None:
@@ -202,32 +201,8 @@ def test_the_table_of_statistics_has_each_attribute() -> None:
 def test_the_table_of_the_event_log_has_each_key_and_its_default() -> None:
     rows = {code(row[0]): row[1] for row in table("Key", "Default")}
     defaults = {key: ast.literal_eval(code(cell)) for key, cell in rows.items() if cell}
-    assert defaults == logfile.DEFAULTS
+    assert defaults == LOG_DEFAULTS
     assert rows.keys() == LOG_RULES.keys()
-
-
-def test_the_table_of_events_has_each_event_that_is_logged_and_its_logger() -> None:
-    rows = {(code(row[0]), code(row[1])) for row in table("Event", "Logger")}
-    assert rows == set(logged_events())
-    (block,) = (block for block in BLOCKS if block.kind == "json")
-    shown = json.loads(block.text)
-    assert (shown["event"], shown["logger"]) in rows
-
-
-def logged_events() -> Iterator[tuple[str, str]]:
-    """The names of events in the library's source, and of the loggers that they go to."""
-    for path in (ROOT / "mysqlpool").rglob("*.py"):
-        calls = [
-            node
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            if isinstance(node, ast.Call)
-        ]
-        loggers = [call.args[0] for call in calls if ast.unparse(call.func) == "logging.getLogger"]
-        for call in calls:
-            if ast.unparse(call.func).endswith(("log_event", "_warn")):
-                (logger,) = map(ast.literal_eval, loggers)
-                names = [a.value for a in call.args if isinstance(a, ast.Constant)]
-                yield from ((name, logger) for name in names if isinstance(name, str))
 
 
 @pytest.mark.parametrize(("statement", "state"), table("Statement", "Session"))

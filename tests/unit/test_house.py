@@ -40,12 +40,26 @@ HOUSE: Mapping[str, Wing] = {
     "__init__": Wing(
         ("contrib.database_url", "stats", "executor", "scopes", "release", "aliases.registry")
     ),
-    "apps": Wing(("checks", "events.file"), ("django",)),
-    "checks": Wing(("backends", "session.tls", "conf"), ("django", "sqlalchemy", "MySQLdb")),
-    "contrib": Wing(
-        ("stats", "backends", "aliases.registry", "aliases.ticker", "pool.locks"),
-        ("django", "MySQLdb", "opentelemetry", "prometheus_client", "dj_database_url", "environ"),
+    "urls": Wing(("contrib.status", "conf.visitors"), ("django.urls",)),
+    "apps": Wing(("checks", "stats_log", "events.file"), ("django",)),
+    "management": Wing(
+        ("checks", "stats", "aliases.registry", "scopes", "events.reading", "conf"),
+        ("django", "rich", "sqlalchemy.pool", "MySQLdb"),
     ),
+    "checks": Wing(
+        ("backends", "release", "pool", "session", "conf"), ("django", "sqlalchemy", "MySQLdb")
+    ),
+    "contrib": Wing(
+        (
+            *("stats", "backends", "release", "pool", "scopes", "events.reading", "conf"),
+            *("errors", "aliases.registry", "aliases.ticker"),
+        ),
+        (
+            *("django", "MySQLdb", "opentelemetry", "prometheus_client", "dj_database_url"),
+            *("environ", "debug_toolbar", "health_check"),
+        ),
+    ),
+    "stats_log": Wing(("stats", "aliases.ticker", "events.log")),
     "stats": Wing(("aliases.registry", "pool.times", "errors")),
     "backends": Wing(("aliases", "pool", "session", "conf"), ("django", "MySQLdb")),
     "aliases": Wing(
@@ -54,7 +68,7 @@ HOUSE: Mapping[str, Wing] = {
     ),
     "executor": Wing(("scopes",)),
     "scopes": Wing(("release",), ("asgiref", "django.core.signals", "django.db")),
-    "middleware": Wing(("release",), ("asgiref", "django.db", "django.http")),
+    "middleware": Wing(("release",), ("asgiref", "django.http")),
     "release": Wing(("events.log",), ("django.db", "django.utils.connection")),
     "pool": Wing(("events.log", "errors"), ("sqlalchemy",)),
     "session": Wing(("errors",), ("django.db", "sqlalchemy", "MySQLdb")),
@@ -216,7 +230,7 @@ def picture() -> list[Row]:
     """The rows of the table under the heading "Rooms"."""
     text = CONTRIBUTING.read_text(encoding="utf-8")
     lines = re.split(r"\nRooms\n-+\n", text)[1].splitlines()
-    first, heading, last = [n for n, line in enumerate(lines) if re.match("=+  =", line)][:3]
+    first, heading, last = [n for n, line in enumerate(lines) if re.match("=+ +=", line)][:3]
     assert heading == first + 2, "the headings of the table are one line"
     starts = [match.start() for match in re.finditer("=+", lines[first])]
     rows: list[list[str]] = []

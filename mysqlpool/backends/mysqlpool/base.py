@@ -15,6 +15,8 @@ from operator import attrgetter, itemgetter
 from typing import Any
 
 import MySQLdb
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, DatabaseError
 from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
 from django.db.backends.mysql import base as mysql
@@ -76,7 +78,7 @@ class DatabaseWrapper(LateTransactions):
         self.tenure = Tenure(self)
         pool = registry.current(alias)
         known = pool is not None and pool.serves(_key(settings_dict))
-        if alias != NO_DB_ALIAS and not known:
+        if alias != NO_DB_ALIAS and not known and not _is_left_to_the_app():
             # Bad input is refused at start, not at the first query.
             parse_pool_settings(alias, settings_dict)
 
@@ -346,7 +348,8 @@ class DatabaseWrapper(LateTransactions):
             if pool is not self._known_to:
                 pool.welcome(self, access)
                 self._known_to = pool
-            lease = pool.lease(access, self.tenure.former)
+            take = observers.leasing(self, pool) if observers.onlookers else pool.lease
+            lease = take(access, self.tenure.former)
             if lease is not None:
                 self._take_tenure(pool.settings.lease)
                 return lease
@@ -383,6 +386,8 @@ class DatabaseWrapper(LateTransactions):
         """Django's probe of the server, made once a pool instead of once a thread."""
         if self.alias == NO_DB_ALIAS:
             return super().mysql_server_data
+        if _are_refusals_reported() and self._is_refused():
+            return dict(_NOT_ASKED)
         lease = self.tenure.lease
         recording = lease.session.recording if lease is not None else None
         if recording is not None and recording.said:  # An engine spoke before Django asks.
@@ -397,6 +402,13 @@ class DatabaseWrapper(LateTransactions):
         if data is None:
             data = known[where] = super().mysql_server_data
         return data
+
+    def _is_refused(self) -> bool:
+        try:
+            parse_pool_settings(self.alias, self.settings_dict)
+        except ImproperlyConfigured:
+            return True
+        return False
 
     # Between leasing and releasing
 
@@ -424,7 +436,8 @@ class DatabaseWrapper(LateTransactions):
         is_known = pool is registry.current(self.alias) and self._knows_settings()
         try:
             if is_known and pool is not None and access is not None:
-                lease = pool.lease(access, self.tenure.former)
+                take = observers.leasing(self, pool) if observers.onlookers else pool.lease
+                lease = take(access, self.tenure.former)
             if lease is None:
                 self.connect()
             else:  # Others may have had the session meanwhile, also the one that was preferred.
@@ -434,6 +447,16 @@ class DatabaseWrapper(LateTransactions):
         except MySQLdb.Error:
             with self.wrap_database_errors:
                 raise
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """In this block a request of this thread for a lease ends after so many seconds, if the
+        pool's own timeout is longer. SQLAlchemy's own pool classes know their own one only.
+        """
+        if not self._knows_settings():
+            self._note_settings()
+        with self._pool().within(seconds):
+            yield
 
     @property
     def is_suspended(self) -> bool:
@@ -614,6 +637,33 @@ class _Shown(dict[str, Any]):
 
 # Of the parameters, those on which the answers of Django's probe depend.
 _SERVER = ("host", "port", "unix_socket", "sql_mode", "init_command")
+
+
+def _is_left_to_the_app() -> bool:
+    """Whether mysqlpool's app will tell in a moment what is wrong with any alias.
+
+    It does so when all models are imported, and models make wrappers as they are.
+    """
+    return apps.apps_ready and not apps.ready and apps.is_installed("mysqlpool")
+
+
+def _are_refusals_reported() -> bool:
+    """Whether this is ``manage.py check``, which mysqlpool's app has let start with them."""
+    return apps.ready and any(
+        getattr(config, "reports_refusals", False) for config in apps.get_app_configs()
+    )
+
+
+# What Django's checks of models and of the database find of a server that cannot be asked, because
+# the alias is refused: nothing to say. Since 6.1 Django asks for it at every ``manage.py check``.
+_NOT_ASKED: Mapping[str, Any] = {
+    "version": "8.4.0",
+    "sql_mode": "STRICT_TRANS_TABLES",
+    "default_storage_engine": "InnoDB",
+    "sql_auto_is_null": False,
+    "lower_case_table_names": False,
+    "has_zoneinfo_database": True,
+}
 
 
 def _key(settings: Mapping[str, Any]) -> object:

@@ -102,6 +102,8 @@ class LateTransactions(mysql.DatabaseWrapper):
             self.needs_rollback = self.closed_in_transaction = False
 
     def _end_waiting(self) -> None:
+        if observers.onlookers:  # SET autocommit, off and on.
+            observers.not_sent(self, 2)
         self._waits, self._waiting_savepoints = False, ()
         self.autocommit = True
         if self.run_commit_hooks_on_set_autocommit_on:
@@ -110,6 +112,8 @@ class LateTransactions(mysql.DatabaseWrapper):
 
     def _end_nothing(self, verb: str) -> None:
         """A transaction ends that never began. The next one waits, too."""
+        if observers.onlookers:
+            observers.not_sent(self, 1 + len(self._waiting_savepoints))
         self._waiting_savepoints = ()
         self._log(verb)
 
@@ -172,14 +176,20 @@ class LateTransactions(mysql.DatabaseWrapper):
         if position is None:
             super()._savepoint_rollback(sid)  # type: ignore[misc]
         else:
-            self._waiting_savepoints = self._waiting_savepoints[: position + 1]
+            self._drop_savepoints(position + 1)
 
     def _savepoint_commit(self, sid: str) -> None:
         position = self._place_of(sid)
         if position is None:
             super()._savepoint_commit(sid)  # type: ignore[misc]
         else:
-            self._waiting_savepoints = self._waiting_savepoints[:position]
+            self._drop_savepoints(position)
+
+    def _drop_savepoints(self, position: int) -> None:
+        """Forget the savepoints from there on: neither they nor what ends them is ever sent."""
+        if observers.onlookers:
+            observers.not_sent(self, 1 + len(self._waiting_savepoints) - position)
+        self._waiting_savepoints = self._waiting_savepoints[:position]
 
     def _place_of(self, sid: str) -> int | None:
         """Where a savepoint stands among those that wait, if nobody hears that it ends."""

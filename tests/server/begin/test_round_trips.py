@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import DatabaseError, connections, transaction
 
+from mysqlpool.backends.mysqlpool.observers import look_away, look_on
+from mysqlpool.backends.mysqlpool.watching import watch
+from mysqlpool.pool import Lease
 from tests.documents import table
 
 from .blocks import BLOCKS, prepare
@@ -58,6 +63,128 @@ def test_it_costs_as_much_on_djangos_engine_as_the_table_says(
 ) -> None:
     with alias(ALIAS, STOCK, PORT=wire.port, OPTIONS=PLAIN):
         assert_costs(kind, None, wire, here)
+
+
+class Onlooker:
+    """Adds up what it is told, as a panel does that looks on."""
+
+    def __init__(self, dirty: bool = False) -> None:
+        self.travelled_ones = self.unsent = 0
+        self.dirty = dirty
+
+    def leasing(self, alias: str, take: Callable[[], Lease | None]) -> Lease | None:
+        lease = take()
+        assert lease is not None
+        watch(lease, Told(self))
+        return lease
+
+    def not_sent(self, alias: str, statements: int) -> None:
+        self.unsent += statements
+
+
+class Told:
+    def __init__(self, onlooker: Onlooker) -> None:
+        self.onlooker = onlooker
+
+    def not_sent(self, statements: int) -> None:
+        self.onlooker.unsent += statements
+
+    def travelled(self, statements: int) -> None:
+        self.onlooker.travelled_ones += statements
+
+    def soiled(self, reason: str, sql: bytes) -> None:
+        assert self.onlooker.dirty, f"{reason}: {sql!r}"
+
+    def pinned(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+    def ended(self, discarded: str | None, renewed: bool) -> None:
+        assert self.onlooker.dirty or (discarded, renewed) == (None, False)
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("lease", LEASES)
+@pytest.mark.parametrize("held", [False, True], ids=["closed", "held"])
+def test_who_looks_on_is_told_what_a_block_is_spared(
+    here: World, wire: Wire, lease: str, mode: str | None, kind: str, held: bool
+) -> None:
+    """As many as it costs less than on Django's engine; and the wire carries no other statement."""
+    block, onlooker = BLOCKS[kind], Onlooker()
+    with alias(ALIAS, OURS, PORT=wire.port, OPTIONS={**PLAIN, "pool": pool(mode, lease)}):
+        prepare(ALIAS)
+        block.run(ALIAS)
+        connections[ALIAS].close()
+        look_on(onlooker)
+        try:
+            if held:
+                connections[ALIAS].ensure_connection()
+            with wire.counting() as traffic:
+                block.run(ALIAS)
+        finally:
+            look_away(onlooker)
+    round_trips, statements = block.cost(mode)
+    assert len(traffic.requests) == round_trips
+    assert onlooker.unsent == block.django - statements
+    assert onlooker.travelled_ones == statements - round_trips
+
+
+def _sets_a_variable(savepoint: bool) -> None:
+    """What leaves a block: from then on it goes on as Django's engine does."""
+    with transaction.atomic(using=ALIAS), connections[ALIAS].cursor() as cursor:
+        if not savepoint:
+            cursor.execute("SELECT 1")
+        with transaction.atomic(using=ALIAS, savepoint=savepoint):
+            cursor.execute("SET @left = 1")
+        cursor.execute("SELECT 1")
+
+
+def _fails_in_the_database() -> None:
+    with transaction.atomic(using=ALIAS):
+        with suppress(DatabaseError), transaction.atomic(using=ALIAS):
+            connections[ALIAS].cursor().execute("SELECT no_such_column")
+        with transaction.atomic(using=ALIAS), connections[ALIAS].cursor() as cursor:
+            cursor.execute("SELECT 1")
+
+
+def _closes_in_between() -> None:
+    for _ in range(2):
+        with transaction.atomic(using=ALIAS), connections[ALIAS].cursor() as cursor:
+            cursor.execute("SELECT 1")
+        connections[ALIAS].ensure_connection()
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        partial(_sets_a_variable, savepoint=False),
+        partial(_sets_a_variable, savepoint=True),
+        _fails_in_the_database,
+        _closes_in_between,
+    ],
+    ids=["set", "set in a savepoint", "error", "two"],
+)
+@pytest.mark.parametrize("mode", MODES)
+def test_who_looks_on_is_told_the_truth_where_a_block_is_left(
+    here: World, wire: Wire, mode: str | None, program: Callable[[], None]
+) -> None:
+    """What it is told is the difference to Django's engine, also where that sends less."""
+
+    def cost(engine: str, options: Mapping[str, Any]) -> int:
+        with alias(ALIAS, engine, PORT=wire.port, OPTIONS={**PLAIN, **options}):
+            connections[ALIAS].ensure_connection()
+            with wire.counting() as traffic:
+                program()
+            return len(traffic.requests)
+
+    onlooker = Onlooker(dirty=True)
+    django = cost(STOCK, {})
+    look_on(onlooker)
+    try:
+        ours = cost(OURS, {"pool": pool(mode, "task")})
+    finally:
+        look_away(onlooker)
+    assert onlooker.unsent + onlooker.travelled_ones == django - ours
 
 
 def test_two_statements_of_a_text_are_one_packet(here: World, wire: Wire) -> None:

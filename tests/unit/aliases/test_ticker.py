@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -147,6 +148,21 @@ def test_a_long_interval_is_not_over_before_its_time(
     session = connect()
     until(lambda: len(quick) >= 3)
     assert slow == []
+    forks.note_closed(session)
+
+
+def test_the_first_tick_may_come_sooner_and_also_after_a_late_connect(
+    caretaker: Caretaker,
+) -> None:
+    counted: list[int] = []
+    one = Ticker(HANG * 100, lambda: counted.append(1), first=SOON)
+    one.start()
+    until(lambda: time.monotonic() > one._due)
+    assert counted == []
+    session = connect()
+    until(lambda: counted)
+    assert one.next_look() > time.monotonic() + HANG
+    one.stop()
     forks.note_closed(session)
 
 

@@ -64,6 +64,14 @@ class TestConfigure:
             ({"filename": "x", "backups": True}, "must be a positive integer, not True"),
             ({"filename": "x", "level": "LOUD"}, "['level'] must be the name of a logging level"),
             ({"filename": "x", "level": 10}, "such as 'DEBUG' or 'WARNING', not 10"),
+            ({"filename": "x", "stats_interval": -1}, "['stats_interval'] must be a number of sec"),
+            ({"filename": "x", "stats_interval": "60"}, "where 0 or None means never, not '60'"),
+            ({"filename": "x", "stats_interval": True}, "where 0 or None means never, not True"),
+            ({"filename": "x", "stats_intervall": 1}, "did you mean 'stats_interval'?"),
+            (
+                {"filename": "x", "stats_interval": 5, "level": "WARNING"},
+                "MYSQLPOOL_LOG['stats_interval'] has no effect with a 'level' of 'WARNING'",
+            ),
         ],
     )
     def test_a_bad_setting_is_refused_with_its_rule(self, setting: Any, message: str) -> None:
@@ -71,6 +79,25 @@ class TestConfigure:
             logfile.configure(setting)
         assert message in str(caught.value)
         assert event_log() is None
+
+    @pytest.mark.parametrize(
+        ("setting", "seconds"),
+        [
+            ({}, 60),
+            ({"stats_interval": 5}, 5),
+            ({"stats_interval": 0.5, "level": "INFO"}, 0.5),
+            ({"stats_interval": 0}, 0),
+            ({"stats_interval": None}, 0),
+            ({"stats_interval": None, "level": "ERROR"}, 0),
+            ({"level": "WARNING"}, 0),
+        ],
+    )
+    def test_statistics_are_written_every_minute_unless_the_setting_says_else(
+        self, setting: Any, seconds: float, tmp_path: Path
+    ) -> None:
+        told = logfile.configure({"filename": tmp_path / "events.log", **setting})
+        assert told is not None
+        assert told.stats_interval == seconds
 
     def test_a_missing_folder_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(ImproperlyConfigured, match=r"folder '.*nowhere' does not exist"):

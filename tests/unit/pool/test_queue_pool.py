@@ -308,6 +308,16 @@ def test_errors_of_a_full_server_are_told_from_others(number: int) -> None:
     assert classify_connect_error(KeyboardInterrupt()) is None
 
 
+@pytest.mark.parametrize("args", [(), ([],), (["a"], {}), (None,), ("1040",)])
+def test_an_error_of_a_creators_own_is_raised_whatever_its_arguments_are(
+    args: tuple[Any, ...], driver: FakeDriver
+) -> None:
+    """Such as Django's ValidationError, whose first argument may be a list."""
+    driver.faults["connect"].append(LookupError(*args))
+    with pytest.raises(LookupError):
+        fair_pool(driver, wait_for_server=True).lease()
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [

@@ -194,10 +194,12 @@ def test_timeouts_and_hand_offs_may_race(restless: None) -> None:
 
 
 COLLECTIONS = """
-import gc, sys, threading, time
+import gc, logging, sys, threading, time
 from mysqlpool.errors import PoolError
 from mysqlpool.pool import FairQueuePool
 from tests.fake_driver import FakeDriver
+
+logging.getLogger("mysqlpool").addHandler(logging.NullHandler())
 
 
 class Cycle:

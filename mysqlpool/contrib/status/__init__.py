@@ -1,0 +1,1 @@
+"""The status page: what the pools of this process do, for staff; and their health, for machines."""

@@ -1,0 +1,1 @@
+"""The site, and the jobs, that run under each server and each queue. Nothing here is a test."""

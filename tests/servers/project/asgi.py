@@ -1,0 +1,5 @@
+"""What ASGI servers are told to run."""
+
+from django.core.asgi import get_asgi_application
+
+application = get_asgi_application()

@@ -1,0 +1,1 @@
+"""An app in which huey finds its tasks."""

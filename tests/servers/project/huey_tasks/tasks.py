@@ -1,0 +1,5 @@
+"""What huey's consumer imports."""
+
+from tests.servers.project import with_huey
+
+__all__ = ["with_huey"]

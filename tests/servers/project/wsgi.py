@@ -1,0 +1,5 @@
+"""What WSGI servers are told to run."""
+
+from django.core.wsgi import get_wsgi_application
+
+application = get_wsgi_application()

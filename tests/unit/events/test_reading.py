@@ -1,0 +1,149 @@
+"""The newest statistics of each process are found, whatever else is in the log."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mysqlpool.events import file as logfile
+from mysqlpool.events import reading
+from mysqlpool.events.log import log_event
+from mysqlpool.events.reading import latest_statistics
+
+logger = logging.getLogger("mysqlpool.test")
+
+
+def line(pid: int, alias: str = "default", age: float = 0.0, **fields: Any) -> str:
+    moment = datetime.fromtimestamp(time.time() - age, UTC).isoformat(timespec="microseconds")
+    fields = {"program": "manage.py", "ended": False, **fields}
+    said = {"time": moment, "level": "INFO", "pid": pid, "thread": "t", "logger": "mysqlpool.pool"}
+    return json.dumps({**said, "alias": alias, "event": "statistics", "fields": fields}) + "\n"
+
+
+def other(number: int) -> str:
+    return line(number).replace('"event": "statistics"', '"event": "session_opened"')
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "events.log"
+
+
+def test_the_newest_line_of_each_process_and_alias_is_told(log: Path) -> None:
+    lines = [line(1, age=3, in_use=1), line(2, in_use=2), line(1, "other", in_use=3)]
+    log.write_text("".join([*lines, other(3), line(1, age=1, in_use=4, ended=True)]))
+    told = [(one.alias, one.pid, one.fields["in_use"], one.ended) for one in latest_statistics(log)]
+    assert told == [("default", 1, 4, True), ("default", 2, 2, False), ("other", 1, 3, False)]
+    assert {one.program for one in latest_statistics(str(log))} == {"manage.py"}
+
+
+def test_what_is_written_is_read(log: Path) -> None:
+    logfile.configure(log)
+    before = datetime.now(UTC)
+    log_event(
+        logger, logging.INFO, "statistics", "a", program="x", ended=False, idle=1, wait={"p50": 0.5}
+    )
+    [one] = latest_statistics(log)
+    assert before <= one.time <= datetime.now(UTC)
+    assert (one.pid, one.program, one.alias, one.ended) == (os.getpid(), "x", "a", False)
+    assert one.fields == {"idle": 1, "wait": {"p50": 0.5}}
+
+
+def test_what_is_too_old_is_not_told(log: Path) -> None:
+    log.write_text(line(1, age=61) + line(2, age=59))
+    assert [one.pid for one in latest_statistics(log, 60)] == [2]
+    assert [one.pid for one in latest_statistics(log)] == [1, 2]
+    assert [one.pid for one in latest_statistics(log, float("inf"))] == [1, 2]
+
+
+def test_rotated_files_are_read_too(log: Path) -> None:
+    for number, pid in enumerate([1, 2, 3]):
+        path = log if not number else log.with_name(f"{log.name}.{number}")
+        path.write_text(line(pid, in_use=number) + line(9, in_use=number) + other(0))
+    assert [(one.pid, one.fields["in_use"]) for one in latest_statistics(log)] == [
+        (1, 0),
+        (2, 1),
+        (3, 2),
+        (9, 0),
+    ]
+
+
+def test_a_file_that_is_just_being_rotated_hides_no_other(log: Path) -> None:
+    log.with_name(f"{log.name}.2").write_text(line(1))
+    log.write_text(line(2))
+    assert [one.pid for one in latest_statistics(log)] == [1, 2]
+    log.unlink()
+    log.with_name(f"{log.name}.2").rename(log.with_name(f"{log.name}.1"))
+    assert [one.pid for one in latest_statistics(log)] == [1]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"",
+        b"\n\n",
+        b"hello\n",
+        b"\xff\x00\n",
+        b'{"event": "statistics"}\n',
+        b'["event": "statistics"\n',
+        b'[1, {"event": "statistics"}]\n',
+        line(2).replace('"pid": 2', '"pid": null').encode(),
+        line(2).replace('"default"', "7").encode(),
+        line(2).replace('"fields": {', '"fields": [{').replace("}}", "}]}").encode(),
+        line(2).replace("+00:00", "").encode(),
+        line(2).replace('"program"', '"programme"').encode(),
+        line(2)[:-30].encode(),
+        line(2)[:40].encode(),
+    ],
+)
+def test_a_line_that_is_none_of_ours_or_half_written_is_passed_over(log: Path, odd: bytes) -> None:
+    log.write_bytes(line(1).encode() + odd)
+    assert [one.pid for one in latest_statistics(log)] == [1]
+    log.write_bytes(odd.rstrip(b"\n") + b"\n" + line(1).encode())
+    assert [one.pid for one in latest_statistics(log)] == [1]
+
+
+def test_where_there_is_no_file_nothing_is_told(log: Path) -> None:
+    assert latest_statistics(log) == []
+    log.touch()
+    assert latest_statistics(log) == []
+
+
+@pytest.mark.parametrize("block", [1, 7, 100, 65536])
+def test_lines_are_whole_wherever_a_block_ends(
+    log: Path, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "BLOCK", block)
+    log.write_text("".join(line(pid) + other(pid) for pid in range(20)))
+    assert [one.pid for one in latest_statistics(log)] == list(range(20))
+
+
+def test_no_more_is_read_than_what_is_young_enough(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = "".join(line(pid, age=1000) for pid in range(5000))
+    log.with_name(f"{log.name}.1").write_text(old)
+    log.write_text(old + line(7777))
+    read: list[bytes] = []
+    backwards = reading._backwards
+
+    def watched(path: str) -> Any:
+        for one in backwards(path):
+            read.append(one)
+            yield one
+
+    monkeypatch.setattr(reading, "_backwards", watched)
+    assert [one.pid for one in latest_statistics(log)] == [7777]
+    assert len(read) <= 3  # The end of the file, the line, and the first that is too old.
+
+
+def test_lines_that_are_a_little_out_of_order_are_all_found(log: Path) -> None:
+    log.write_text(line(1, age=50) + line(2, age=65) + line(3, age=1))
+    assert [one.pid for one in latest_statistics(log, 60)] == [1, 3]
