@@ -23,6 +23,7 @@ from ..turns import Stage, column
 __all__ = ["run"]
 
 IDLE, AMID = "killed while idle", "killed amid a task"
+NO_SUCH_THREAD = 1094  # ER_NO_SUCH_THREAD
 ATTEMPTS = 10  # tasks in a row after which something is wrong
 
 
@@ -68,6 +69,10 @@ def block(contestant: Contestant, observer: Observer, *, amid: bool) -> dict[str
 
 
 def kill(observer: Observer, session: Any) -> None:
-    """Have the server close it, unless it did already, as it does without a pool."""
-    if session in observer.sessions():
-        observer.kill(session)
+    """Have the server close it. Without a pool it is closing it already, or has done so."""
+    try:
+        observer.query(f"KILL {session:d}")
+    except MySQLdb.OperationalError as error:
+        if error.args[0] != NO_SUCH_THREAD:
+            raise
+    observer.until(lambda: session not in observer.sessions())
