@@ -50,7 +50,6 @@ TEST = [
     "pytest-django",
     "pytest-timeout",
     "PyYAML",
-    "selenium",
 ]
 LINT = [
     "check-jsonschema",
@@ -110,7 +109,7 @@ setup(
         "dev": [*TEST, *LINT, *TOX, *DOCS, *BENCH, "pre-commit"],
     },
     classifiers=[
-        "Development Status :: 3 - Alpha",
+        "Development Status :: 5 - Production/Stable",
         "Environment :: Web Environment",
         "Framework :: Django",
         "Framework :: Django :: 5.2",

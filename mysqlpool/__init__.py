@@ -12,7 +12,7 @@ from .release import release_connections, released
 from .scopes import auto_close_db
 from .stats import PoolStats, holders, stats
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 __all__ = [
     "PoolStats",

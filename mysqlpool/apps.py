@@ -72,8 +72,10 @@ def arguments_of_django() -> Sequence[str]:
     management: Any = sys.modules.get("django.core.management")
     frame = sys._getframe() if management else None
     while frame is not None:
-        if frame.f_code is management.ManagementUtility.execute.__code__:
-            found: Sequence[str] = frame.f_locals["self"].argv
+        # By its name, as an instrumentation may have put something else into the method's place.
+        utility = frame.f_locals.get("self") if frame.f_code.co_name == "execute" else None
+        if isinstance(utility, management.ManagementUtility):
+            found: Sequence[str] = utility.argv
             return found
         frame = frame.f_back
     return ()

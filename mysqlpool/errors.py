@@ -110,9 +110,10 @@ class PoolTimeout(PoolExhausted, sqlalchemy.exc.TimeoutError):
     """No session came free within the timeout. Also a ``sqlalchemy.exc.TimeoutError``."""
 
     def _summary(self) -> str:
+        wait = "thread waits" if self.waiting == 1 else "threads wait"
         return (
             f"pool {self.alias!r} had no session within {self.seconds:.1f} s "
-            f"({self.waiting} more threads wait)"
+            f"({self.waiting} more {wait})"
         )
 
     def _text(self) -> str:

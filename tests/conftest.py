@@ -16,6 +16,7 @@ import faulthandler
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def has_browser() -> bool:
     """Whether Chromium and what drives it are installed."""
-    return all(shutil.which(program) for program in BROWSER)
+    return all(map(shutil.which, BROWSER)) and find_spec("selenium") is not None
 
 
 def is_on(cluster: str | None, item: pytest.Item) -> bool:
@@ -220,8 +221,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         )
     if left_out := config.stash[_BROWSER_LEFT_OUT]:
         terminalreporter.write_line(
-            f"{left_out} tests in a browser were left out, as {' or '.join(BROWSER)} is not "
-            "installed; tox run -e browser runs them"
+            f"{left_out} tests in a browser were left out, as {', '.join(BROWSER)} or selenium is "
+            "not installed; tox run -e browser runs them"
         )
     if left_out := config.stash[_SERVERS_LEFT_OUT]:
         which = "MYSQLPOOL_SERVERS=all tox" if config.getoption("servers") else "tox"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import MySQLdb
+from MySQLdb.constants import ER
 
 from mysqlpool.conf.servers import Server, written
 from mysqlpool.events.log import log_event
@@ -43,10 +44,12 @@ _HOSTS = re.compile(r"[^\s,:]+")
 def safe_text(error: BaseException, params: Mapping[str, Any]) -> str | None:
     """What an error of the driver says, with neither account nor host nor secret.
 
-    ``params`` are those with which it was to connect. None for an error of anybody else: it may say
-    anything.
+    ``params`` are those with which it was to connect. None for an error of anybody else, which may
+    say anything, and for a syntax error, which quotes ``init_command``.
     """
     if not isinstance(error, MySQLdb.Error) or len(error.args) < 2:
+        return None
+    if error.args[0] == ER.PARSE_ERROR:
         return None
     text = _UNQUOTED.sub(HIDDEN, _NAMES.sub(HIDDEN, str(error.args[1])))
     for name in [str(params.get("user") or ""), *_HOSTS.findall(str(params.get("host") or ""))]:

@@ -107,7 +107,7 @@ class ForeignAliasPool(AliasPool):
         except sa_exc.TimeoutError as error:
             self.count("timeouts")
             failure = self._timed_out(self.settings.arguments["timeout"])
-            tell_exhausted(failure, self._exhaustions)
+            tell_exhausted(failure, self._exhaustions, self._threads.present())
             raise failure from error
         finally:
             asking.access = before  # As in FairAliasPool.

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 
 from mysqlpool.pool import caretaker, clock
+from mysqlpool.scopes import auto_close_db
 
 from . import forks
 
@@ -27,7 +28,8 @@ class Ticker:
     The first time is ``first`` seconds after the start, or an interval. Where it came due while
     there was no session, it is called soon after the next connect. It is called in the caretaker's
     thread, which others need: it has to be short. What it raises is logged as ``upkeep_failed``,
-    and it is called again after the interval.
+    and it is called again after the interval. What it leases is released: a handler of the
+    project's may do so to keep what a tick logs.
 
     A forked child has the same tickers, for its own sessions, and begins anew. None ticks any more
     once the interpreter exits. Raises ``ValueError`` for an interval that is not positive.
@@ -66,7 +68,8 @@ class Ticker:
     def tidy(self, now: float) -> None:
         """Tick; for the caretaker."""
         try:
-            self._tick()
+            with auto_close_db():
+                self._tick()
         finally:
             self._due = clock.monotonic() + self._interval
 

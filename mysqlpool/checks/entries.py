@@ -47,10 +47,9 @@ def _is_ours(engine: str) -> bool:
 def wrapper_class(engine: str) -> type | None:
     """The class of an engine; None where it cannot be loaded, which Django says itself at use."""
     try:
-        found: type = load_backend(engine).DatabaseWrapper
+        return getattr(load_backend(engine), "DatabaseWrapper", None)
     except (ImportError, ImproperlyConfigured):
         return None
-    return found
 
 
 def pools_in_order() -> Iterator[PoolSettings]:

@@ -50,8 +50,8 @@ def _place_of_middleware(paths: Sequence[str]) -> int | None:
     for place, path in enumerate(paths):
         try:
             found = import_string(path)
-        except ImportError:
-            continue  # Django says so itself.
+        except Exception:  # Its module may raise anything, and Django says so as it serves.
+            continue
         if inspect.isclass(found) and issubclass(found, ours):
             return place
     return None

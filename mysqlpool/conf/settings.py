@@ -100,6 +100,9 @@ def parse_pool_settings(alias: str, settings_dict: Mapping[str, Any]) -> PoolSet
     breaks a rule. Warns of ``use_threadlocal``. Changes nothing that it is given.
     """
     place = f"DATABASES[{alias!r}]"
+    options = settings_dict.get("OPTIONS", {})
+    if not isinstance(options, Mapping):
+        refuse(f"{place}['OPTIONS']", "a dict", options)
     own = _own_options(f"{place}['OPTIONS']['pool']", settings_dict)
     pool_class, values = _merge(f"{place}['OPTIONS']['pool']", own)
     parse_servers(place, settings_dict)
@@ -132,11 +135,12 @@ def refusals(alias: str, settings_dict: Mapping[str, Any]) -> Iterator[Improperl
 
 
 def _parts(settings_dict: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The entry with each of its pool's keys alone, beside the class; then the whole of it."""
+    """The entry without its pool's keys, with each of them alone beside the class, and as it is."""
     options = settings_dict.get("OPTIONS", {})
-    own = options.get("pool")
+    own = options.get("pool") if isinstance(options, Mapping) else None
     if isinstance(own, Mapping):
         shared = {key: own[key] for key in ("class",) if key in own}
+        yield {**settings_dict, "OPTIONS": {**options, "pool": shared}}
         for key in own:
             yield {**settings_dict, "OPTIONS": {**options, "pool": {**shared, key: own[key]}}}
     yield settings_dict

@@ -139,7 +139,7 @@ def _is_ours(connection: Any) -> bool:
 def _exhausted(error: PoolExhausted) -> str:
     """What `error` tells, without places in the code and the server's own words."""
     within = f" within {error.seconds:.1f} s" if isinstance(error, PoolTimeout) else ""
-    waiting = f"{error.waiting} more threads wait"
+    waiting = f"{error.waiting} more {'thread waits' if error.waiting == 1 else 'threads wait'}"
     refusal = ""
     if error.refusal is not None:
         refusal = f", and the server refused to open one{_number_of(error.refusal)}"

@@ -7,6 +7,7 @@ beside it (concurrent_log_handler's) orders the writes and the rotations.
 from __future__ import annotations
 
 import io
+import logging
 import os
 from typing import Any
 
@@ -31,6 +32,7 @@ class EventLogHandler(ConcurrentRotatingFileHandler):
 
     def __init__(self, settings: EventLogSettings) -> None:
         self.settings = settings
+        self._is_over = False  # The handler's lock guards it.
         super().__init__(
             settings.filename,
             maxBytes=settings.max_bytes,
@@ -43,6 +45,24 @@ class EventLogHandler(ConcurrentRotatingFileHandler):
     def do_open(self, mode: str | None = None) -> io.TextIOWrapper:
         raw = io.FileIO(self.baseFilename, mode or self.mode)
         return io.TextIOWrapper(raw, encoding=self.encoding, newline="\n", write_through=True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record. The files are opened for it, also after `close`, and closed again then.
+
+        A thread that logs while another replaces the event log may come here last.
+        """
+        super().emit(record)
+        if self._is_over:
+            super().close()
+
+    def close(self) -> None:
+        """Close the files, when the record that is being written is."""
+        self.acquire()
+        try:
+            self._is_over = True
+            super().close()
+        finally:
+            self.release()
 
 
 def configure(setting: Any) -> EventLogSettings | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,17 +48,37 @@ def log_event(
     ``session opened: alias=default session=123``. ``exc_info=True`` adds the exception that is
     being handled. Where the level is off this costs two comparisons. A handler that fails reports
     that on ``sys.stderr``, as logging's handlers do, and nothing is raised.
+
+    What a handler of the project's causes itself is told to the event log alone: one that leases,
+    to keep records in a database, would be called for each session that is opened for that.
     """
     sink = _event_log
     to_sink = sink is not None and sink.level <= level > logger.manager.disable
-    to_logger = logger.isEnabledFor(level)
+    to_logger = logger.isEnabledFor(level) and not _here.is_telling
     if not (to_sink or to_logger):
         return
     record = _record(logger, level, event, alias, exc_info, fields)
     if to_logger:
-        logger.handle(record)
+        _tell(logger, record)
     if sink is not None and to_sink:
         sink.handle(record)
+
+
+class _Here(threading.local):
+    """Whether this thread is in a handler of the project's."""
+
+    is_telling = False
+
+
+_here = _Here()
+
+
+def _tell(logger: logging.Logger, record: logging.LogRecord) -> None:
+    _here.is_telling = True
+    try:
+        logger.handle(record)
+    finally:
+        _here.is_telling = False
 
 
 def _record(

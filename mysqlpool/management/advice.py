@@ -149,10 +149,11 @@ def reasons(advice: Advice, cores: int) -> Iterator[str]:
     level, sessions = advice.level, advice.sessions
     work = f"{level.rate:,.0f} {level.work} a second"
     if advice.rising:
+        more = "Set that" if advice.wanted > sessions else "Set more"
         yield (
             f"Throughput still grew at {sessions} sessions, the most that were measured ({work}). "
             f"One piece takes {1000 * level.cpu:.2f} ms of processor time here, so {advice.wanted} "
-            "sessions are estimated to keep this process busy. Set that and measure again."
+            f"sessions are estimated to keep this process busy. {more} and measure again."
         )
     else:
         do = "session does" if sessions == 1 else "sessions do"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Line", "Page", "Screen", "Table", "plain"]
 
+LONGEST_ROW = 1000  # characters
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -96,7 +98,7 @@ class Screen:
             self._write(plain(page))
         else:
             for part in page:
-                self.console.print(_rich(part))
+                _print(self.console, part)
 
     def redraw(self, page: Page) -> None:
         """Show the page in the place of the last one; below it, where it is no terminal."""
@@ -176,6 +178,21 @@ def _bar(steps: int) -> Iterator[Callable[[str], None]]:
             begun += 1
 
         yield begins
+
+
+def _print(console: Console, part: Line | Table) -> None:
+    """Print a sentence wrapped at the terminal's width, and a table with its lines whole.
+
+    The terminal wraps those that are too long for it, as it does those of ``ps``. rich would break
+    the words in each cell instead, so that a row had four lines.
+    """
+    from rich.segment import Segments
+
+    if isinstance(part, Line):
+        console.print(_rich(part))
+        return
+    options = console.options.update(max_width=LONGEST_ROW)
+    console.print(Segments(console.render(_rich(part), options)), crop=False, end="")
 
 
 def _rich(part: Line | Table) -> RenderableType:

@@ -218,8 +218,7 @@ class Acquisition(Request):
             holders=describe_holders(held, [self.thread, *waiting], self.terms.is_idle),
             refusal=refusal,
         )
-        if self.thread.waits:  # Nobody is disappointed who would not wait.
-            tell_exhausted(error, self.terms.exhaustions)
+        tell_exhausted(error, self.terms.exhaustions, self.thread)
         return error
 
     def _connect(self, record: Record) -> Exception | None:

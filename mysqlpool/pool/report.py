@@ -142,11 +142,24 @@ def _location(frame: FrameType | None) -> str:
     return f"now at {place((own.f_code, own.f_lasti))}"
 
 
-def tell_exhausted(error: PoolExhausted, seldom: Seldom) -> None:
-    """Log that a request failed because all sessions are in use, once a second at most."""
-    left_out = seldom.left_out()
+def tell_exhausted(error: PoolExhausted, seldom: Seldom, thread: KnownThread) -> None:
+    """Log that a request of this thread failed because all sessions are in use, once a second at
+    most.
+
+    A thread that would not wait is not disappointed. Meanwhile this one is such a thread: a handler
+    of the log that leases itself would wait for the whole timeout, and then be called for that.
+    """
+    left_out = seldom.left_out() if thread.waits else None
     if left_out is None:
         return
+    thread.waits = False
+    try:
+        _log_exhausted(error, left_out)
+    finally:
+        thread.waits = True
+
+
+def _log_exhausted(error: PoolExhausted, left_out: int) -> None:
     refusal = error.refusal.args[:1] if error.refusal is not None else ()
     log_event(
         logger,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from django.db import connections
 
 from mysqlpool import close_pool, release_connections
 
-__all__ = ["pointed"]
+__all__ = ["alias_with", "pointed"]
 
 
 @contextmanager
@@ -25,4 +25,10 @@ def pointed(alias: str = "default", **values: Any) -> Iterator[None]:
     finally:
         release_connections()
         close_pool()
+        settings.clear()
         settings.update(before)
+
+
+def alias_with(**pool: Any) -> AbstractContextManager[None]:
+    """In this block the default alias has these options of its pool, and no other options."""
+    return pointed(OPTIONS={"pool": pool})

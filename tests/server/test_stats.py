@@ -5,9 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import pytest
 from django.db import connection, connections, transaction
@@ -18,25 +15,12 @@ from mysqlpool.aliases import registry
 from mysqlpool.errors import PoolTimeout
 from tests.helpers import HANG, error_of, run_threads, session_id
 from tests.observer import Observer
+from tests.server.pointed import alias_with
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 THREADS, TURNS = 32, 12
 OTHERS = ["QueuePool", "NullPool", "StaticPool", "SingletonThreadPool", "AssertionPool"]
-
-
-@contextmanager
-def alias_with(**pool: Any) -> Iterator[None]:
-    settings = connections["default"].settings_dict
-    before = settings["OPTIONS"]
-    release_connections()
-    settings["OPTIONS"] = {"pool": pool}
-    try:
-        yield
-    finally:
-        release_connections()
-        close_pool()
-        settings["OPTIONS"] = before
 
 
 def told() -> PoolStats:

@@ -102,11 +102,14 @@ def test_a_browser_is_there_where_both_of_its_programs_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("tests.conftest.find_spec", lambda name: object())
     for number, program in enumerate(BROWSER):
         assert not has_browser(), number
         (tmp_path / program).write_text("#!/bin/sh")
         (tmp_path / program).chmod(0o755)
     assert has_browser()
+    monkeypatch.setattr("tests.conftest.find_spec", lambda name: None)  # selenium
+    assert not has_browser()
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ __all__ = ["Standing", "is_visitor", "login_url", "standing_of"]
 PATIENCE, PAUSE = 2.0, 0.05
 
 # A request that has one of these came by way of a proxy, so REMOTE_ADDR is not whoever asks.
-FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP")
+FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_", "HTTP_X_REAL_IP", "HTTP_VIA")
 
 
 class Standing(Enum):
@@ -74,7 +74,7 @@ def _is_near(request: HttpRequest, visitors: Visitors) -> bool:
 
     What a header says of somebody's address is never believed.
     """
-    if any(name in request.META for name in FORWARDED):
+    if any(name.startswith(FORWARDED) for name in request.META):
         return False
     try:
         address = ip_address(str(request.META.get("REMOTE_ADDR", "")).partition("%")[0])

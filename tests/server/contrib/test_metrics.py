@@ -7,12 +7,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.db import connection
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry
@@ -23,6 +22,7 @@ from mysqlpool.contrib.opentelemetry_metrics import instrument_metrics, uninstru
 from mysqlpool.contrib.prometheus import register, unregister
 from tests.helpers import HANG, ROOT, calls, error_of, lease_all, run_threads
 from tests.observer import Observer
+from tests.server.pointed import alias_with
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other", "stock"])
 
@@ -64,20 +64,6 @@ def told() -> Iterator[Told]:
     made = Told()
     yield made
     made.end()
-
-
-@contextmanager
-def alias_with(**pool: Any) -> Iterator[None]:
-    settings = connections["default"].settings_dict
-    before = settings["OPTIONS"]
-    release_connections()
-    settings["OPTIONS"] = {"pool": pool}
-    try:
-        yield
-    finally:
-        release_connections()
-        close_pool()
-        settings["OPTIONS"] = before
 
 
 def run(sql: str) -> None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.db import connection
 
-from mysqlpool import release_connections, stats
+from mysqlpool import stats
 from mysqlpool.management.load import Load, Stuck
 from tests.helpers import HANG, identified, session_id
 from tests.observer import Observer
+from tests.server.pointed import pointed
 
 from .helpers import document, ran, started
 
@@ -23,20 +22,6 @@ pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "othe
 
 SHORT = ("bench", "--seconds", "1")
 PASSWORD = "sesam-open"
-
-
-@contextmanager
-def changed(**settings: Any) -> Iterator[None]:
-    given = connections["default"].settings_dict
-    before = dict(given)
-    release_connections()
-    given.update(settings)
-    try:
-        yield
-    finally:
-        release_connections()
-        given.clear()
-        given.update(before)
 
 
 def only(found: dict[str, Any]) -> dict[str, Any]:
@@ -52,7 +37,7 @@ def test_the_server_hears_what_is_told_and_nothing_is_written(
     names = ("Com_select", "Com_begin", "Com_insert", "Com_create_table", "Com_commit")
     before = observer.sessions()
     pool = {"pool_size": 3, "lease": lease, "begin": "separate"}
-    with changed(OPTIONS={"pool": pool}), observer.counting(*names) as grown:
+    with pointed(OPTIONS={"pool": pool}), observer.counting(*names) as grown:
         bench = only(document(*SHORT, "--database", "default"))
     by_work = {
         work: sum(level["done"] for level in bench["levels"] if level["work"] == work)
@@ -68,7 +53,7 @@ def test_the_server_hears_what_is_told_and_nothing_is_written(
 
 
 def test_threads_grow_above_the_limit_and_wait_there(observer: Observer) -> None:
-    with changed(OPTIONS={"pool": {"pool_size": 2}}):
+    with pointed(OPTIONS={"pool": {"pool_size": 2}}):
         bench = only(document("bench", "--seconds", "2", "--database", "default"))
     assert bench["pool"] == {"class": "FairQueuePool", "lease": "transaction", "limit": 2}
     steps = [(level["work"], level["threads"]) for level in bench["levels"]]
@@ -115,7 +100,7 @@ def test_each_pool_class_is_measured_by_as_many_threads_as_it_is_made_for(
     name: str, observer: Observer
 ) -> None:
     before = observer.sessions()
-    with changed(OPTIONS={"pool": {"class": name}}):
+    with pointed(OPTIONS={"pool": {"class": name}}):
         bench = only(document(*SHORT, "--database", "default", "--threads", "2"))
         text, _ = ran(*SHORT, "--database", "default", "--threads", "1")
     several = name in ("QueuePool", "NullPool")
@@ -139,7 +124,7 @@ def test_each_pool_class_is_measured_by_as_many_threads_as_it_is_made_for(
 )
 def test_the_pools_options_are_no_obstacle(options: dict[str, Any], observer: Observer) -> None:
     before = observer.sessions()
-    with changed(OPTIONS={"pool": {"pool_size": 2, **options}}):
+    with pointed(OPTIONS={"pool": {"pool_size": 2, **options}}):
         bench = only(document(*SHORT, "--database", "default", "--threads", "2"))
         assert bench["first_error"] is None
         assert all(level["done"] for level in bench["levels"])
@@ -148,7 +133,7 @@ def test_the_pools_options_are_no_obstacle(options: dict[str, Any], observer: Ob
 
 def test_requests_that_fail_are_counted_and_the_first_error_is_told() -> None:
     pool = {"pool_size": 1, "timeout": 0, "lease": "task"}
-    with changed(OPTIONS={"pool": pool}):
+    with pointed(OPTIONS={"pool": pool}):
         bench = only(document(*SHORT, "--database", "default", "--threads", "4"))
     assert bench["first_error"].startswith("PoolTimeout: ")
     assert bench["levels"][-1]["failed"] > 0
@@ -156,13 +141,13 @@ def test_requests_that_fail_are_counted_and_the_first_error_is_told() -> None:
 
 
 def test_autocommit_off_is_no_obstacle(observer: Observer) -> None:
-    with changed(AUTOCOMMIT=False):
+    with pointed(AUTOCOMMIT=False):
         bench = only(document(*SHORT, "--database", "default", "--threads", "2"))
     assert bench["first_error"] is None
 
 
 def test_a_server_that_is_not_to_be_reached_is_an_error_without_the_password() -> None:
-    with changed(PORT=1, PASSWORD=PASSWORD):
+    with pointed(PORT=1, PASSWORD=PASSWORD):
         text, error = ran(*SHORT, "--threads", "1")
     assert error.startswith("default: OperationalError: 200")
     assert "Too little was measured" in text
@@ -175,7 +160,7 @@ def test_no_more_is_taken_or_recommended_than_the_account_may_have(observer: Obs
     name = connection.settings_dict["NAME"]
     observer.query(f"GRANT SELECT ON `{name}`.* TO few@'%%'")
     try:
-        with changed(USER="few", PASSWORD=PASSWORD):
+        with pointed(USER="few", PASSWORD=PASSWORD):
             bench = only(document(*SHORT, "--database", "default"))
         assert max(level["threads"] for level in bench["levels"]) == 2, "half of it"
         assert bench["first_error"] is None

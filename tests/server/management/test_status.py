@@ -7,13 +7,12 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import MySQLdb
 import pytest
-from django.db import connection, connections
+from django.db import connection
 from django.test import override_settings
 
 from mysqlpool import release_connections, stats
@@ -23,26 +22,13 @@ from mysqlpool.stats_log import write_every
 from tests.helpers import HANG, identified, session_id
 from tests.observer import Observer
 from tests.server import PrivateServer, Server
+from tests.server.pointed import pointed
 
 from .helpers import document, ran, started
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
 PASSWORD = "sesam-open"
-
-
-@contextmanager
-def changed(alias: str = "default", **settings: Any) -> Iterator[None]:
-    given = connections[alias].settings_dict
-    before = dict(given)
-    release_connections()
-    given.update(settings)
-    try:
-        yield
-    finally:
-        release_connections()
-        given.clear()
-        given.update(before)
 
 
 @pytest.fixture
@@ -131,7 +117,7 @@ def test_a_statement_that_runs_is_told_as_busy(observer: Observer, server: Serve
 def test_an_account_without_the_right_sees_its_own_sessions_and_is_told_so(
     account: str, observer: Observer
 ) -> None:
-    with changed(USER=account, PASSWORD=PASSWORD, NAME=""):
+    with pointed(USER=account, PASSWORD=PASSWORD, NAME=""):
         server = only_server(document("status", "--database", "default"))
         text, _ = ran("status", "--database", "default")
     assert server["sees_all"] is False
@@ -147,7 +133,7 @@ def test_the_right_may_come_by_a_role(account: str, observer: Observer) -> None:
         observer.query("GRANT PROCESS ON *.* TO looker")
         observer.query("GRANT looker TO lowly@'%%'")
         options = {"init_command": "SET ROLE looker"}
-        with changed(USER=account, PASSWORD=PASSWORD, NAME="", OPTIONS=options):
+        with pointed(USER=account, PASSWORD=PASSWORD, NAME="", OPTIONS=options):
             assert only_server(document("status", "--database", "default"))["sees_all"] is True
     finally:
         observer.query("DROP ROLE looker")
@@ -155,7 +141,7 @@ def test_the_right_may_come_by_a_role(account: str, observer: Observer) -> None:
 
 def test_an_accounts_own_limit_is_told(account: str, observer: Observer) -> None:
     observer.query("ALTER USER lowly@'%%' WITH MAX_USER_CONNECTIONS 7")
-    with changed(USER=account, PASSWORD=PASSWORD, NAME=""):
+    with pointed(USER=account, PASSWORD=PASSWORD, NAME=""):
         assert only_server(document("status", "--database", "default"))["user_limit"] == 7
         text, _ = ran("status", "--database", "default")
     assert "may have 7" in text
@@ -165,7 +151,7 @@ def test_an_accounts_own_limit_is_told(account: str, observer: Observer) -> None
 def test_where_the_performance_schema_is_on_its_list_is_asked() -> None:
     with PrivateServer(["--performance-schema=ON"], "mysql") as server:
         where: dict[str, Any] = {"HOST": server.host, "PORT": server.port, "NAME": server.name}
-        with changed(**where, USER=server.user), Inquirer("default") as inquirer:
+        with pointed(**where, USER=server.user), Inquirer("default") as inquirer:
             other = MySQLdb.connect(host=server.host, port=server.port, user=server.user)
             (group,) = inquirer.ask().groups
             assert group.sessions == 1
@@ -176,7 +162,7 @@ def test_where_the_performance_schema_is_on_its_list_is_asked() -> None:
 
 
 def test_two_accounts_of_one_server_are_asked_each(account: str) -> None:
-    with changed("other", USER=account, PASSWORD=PASSWORD, NAME=""):
+    with pointed("other", USER=account, PASSWORD=PASSWORD, NAME=""):
         found = document("status")["servers"]
     assert [server["aliases"] for server in found] == [["default"], ["other"]]
 
@@ -189,14 +175,14 @@ def test_an_engine_that_is_not_ours_is_left_out_and_told() -> None:
 
 @pytest.mark.parametrize("name", ["QueuePool", "NullPool", "StaticPool", "AssertionPool"])
 def test_any_pool_class_will_do(name: str) -> None:
-    with changed(OPTIONS={"pool": {"class": name}}):
+    with pointed(OPTIONS={"pool": {"class": name}}):
         assert only_server(document("status", "--database", "default"))["error"] is None
 
 
 def test_a_list_of_hosts_is_asked_at_the_first_that_answers() -> None:
     settings = connection.settings_dict
     hosts = f"127.0.0.1:1,{settings['HOST']}:{settings['PORT']}"
-    with changed(HOST=hosts, PORT=""):
+    with pointed(HOST=hosts, PORT=""):
         server = only_server(document("status", "--database", "default"))
     assert (server["address"], server["error"]) == (hosts, None)
 
@@ -229,7 +215,7 @@ def test_each_process_is_told_with_its_figures(log: Path) -> None:
 def test_the_processes_are_shown_where_the_server_is_not_to_be_reached(log: Path) -> None:
     session_id()
     written()
-    with changed(PORT=1, PASSWORD=PASSWORD):
+    with pointed(PORT=1, PASSWORD=PASSWORD):
         text, error = ran("status", "--database", "default")
         as_json, _ = ran("status", "--database", "default", "--json")
     assert "1 of 5" in text
@@ -244,7 +230,7 @@ def test_what_makes_the_password_may_fail(log: Path) -> None:
     def token() -> str:
         raise RuntimeError("no token today")
 
-    with changed(PASSWORD=token):
+    with pointed(PASSWORD=token):
         _, error = ran("status", "--database", "default")
     assert "RuntimeError: no token today" in error
 

@@ -285,6 +285,11 @@ def test_neither_account_nor_host_is_in_the_text_of_an_error(text: str, safe: st
         assert f"'{name}" not in found
 
 
+def test_a_syntax_error_does_not_tell_of_the_sql_that_connecting_sends() -> None:
+    text = "You have an error in your SQL syntax near 'SETT @key = 'hunter2'' at line 1"
+    assert safe_text(MySQLdb.ProgrammingError(1064, text), PARAMS) is None
+
+
 def test_the_hosts_of_a_list_are_not_in_the_text_either() -> None:
     error = MySQLdb.OperationalError(2003, "db1 is away, db2 too, and db10 is another")
     params = {"host": "db1:3306,db2:3307", "user": None}

@@ -7,16 +7,18 @@ import subprocess
 import sys
 import types
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from django.core.checks import CheckMessage, registry
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import ManagementUtility
 from pytest_django import Settings
 
 import mysqlpool
 from mysqlpool import checks
-from mysqlpool.apps import MySQLPoolConfig, is_checking
+from mysqlpool.apps import MySQLPoolConfig, arguments_of_django, is_checking
 from tests.helpers import HANG, ROOT
 
 from .project import OURS, STOCK, at, entry
@@ -37,6 +39,16 @@ def test_all_faults_of_all_aliases_are_told_at_once(databases: Databases, run: R
     assert "did you mean 'pool_size'?" in told[0]
     assert "DATABASES['default']['OPTIONS']['pool']['timeout']" in told[1]
     assert "DATABASES['other']['POOL_SIZE'] is in the wrong place" in told[2]
+
+
+def test_a_bad_key_of_the_pool_does_not_hide_what_is_wrong_beside_the_pool(
+    databases: Databases, run: Run
+) -> None:
+    databases["default"] = {**entry({"pool_sise": 5}), "CONN_MAX_AGE": 600}
+    told = "\n".join(message.msg for message in run())
+    assert len(run()) == 2
+    assert "['CONN_MAX_AGE'] must be 0, not 600" in told
+    assert "did you mean 'pool_size'?" in told
 
 
 def test_what_is_refused_at_start_is_the_same_in_the_same_words(
@@ -92,6 +104,31 @@ def test_the_other_checks_go_on_where_an_alias_is_refused(databases: Databases, 
 )
 def test_only_who_reports_bad_settings_starts_with_them(arguments: str, expected: bool) -> None:
     assert is_checking(arguments.split()) is expected
+
+
+def test_a_wrapper_around_djangos_command_line_hides_nothing_and_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An instrumentation may have put one there."""
+    found: list[Any] = []
+
+    class Utility(ManagementUtility):
+        def fetch_command(self, subcommand: str) -> Any:
+            found.append(arguments_of_django())
+            raise SystemExit
+
+    execute = ManagementUtility.execute
+
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        found.append(arguments_of_django())
+        execute(*args, **kwargs)
+
+    monkeypatch.setattr(ManagementUtility, "execute", wrapper)
+    with pytest.raises(SystemExit):
+        Utility(["manage.py", "check"]).execute()
+    assert found == [(), ["manage.py", "check"]]
+    monkeypatch.setattr(ManagementUtility, "execute", partial(execute))
+    assert arguments_of_django() == ()
 
 
 def test_who_only_has_such_a_word_on_his_command_line_is_refused(
@@ -167,6 +204,14 @@ def engine_of(monkeypatch: pytest.MonkeyPatch, **methods: Any) -> str:
     monkeypatch.setitem(sys.modules, "derived", types.ModuleType("derived"))
     monkeypatch.setitem(sys.modules, "derived.base", base)
     return "derived"
+
+
+def test_an_engine_without_a_wrapper_is_left_to_django(
+    databases: Databases, ids: Ids, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    databases["default"] = entry(engine=engine_of(monkeypatch))
+    del vars(sys.modules["derived.base"])["DatabaseWrapper"]
+    assert ids() == []
 
 
 def test_an_engine_made_of_djangos_is_told_unless_it_may_have_a_pool_of_its_own(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.core.checks import INFO, WARNING, CheckMessage
+from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import clear_url_caches, include, path
@@ -81,6 +82,34 @@ def test_one_made_of_ours_that_is_late_is_found_behind_a_function_and_a_name_of_
     settings.MIDDLEWARE = [OUTER, "no_such.Middleware", DERIVED]
     (message,) = run()
     assert "behind outer, Middleware in" in message.msg
+
+
+@pytest.mark.parametrize("raised", [ImproperlyConfigured, RuntimeError, AttributeError])
+def test_a_middleware_whose_module_cannot_be_loaded_is_left_to_django(
+    databases: Databases,
+    settings: Settings,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    raised: type[Exception],
+) -> None:
+    class Broken(types.ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            raise raised("a setting is missing")
+
+    monkeypatch.setitem(sys.modules, "broken", Broken("broken"))
+    databases["default"] = entry({"lease": "task"})
+    settings.MIDDLEWARE = ["broken.Middleware", DERIVED]
+    (message,) = run()
+    assert (message.id, "behind Middleware in" in message.msg) == ("mysqlpool.W007", True)
+
+
+def test_a_class_instead_of_its_path_is_left_to_django(
+    databases: Databases, settings: Settings, run: Run
+) -> None:
+    databases["default"] = entry({"lease": "task"})
+    settings.MIDDLEWARE = [ReleaseConnectionsMiddleware]
+    (message,) = run()
+    assert message.id == "mysqlpool.W006"
 
 
 def test_where_no_requests_are_served_or_no_alias_is_ours_none_is_missed(

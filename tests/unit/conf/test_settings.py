@@ -422,3 +422,12 @@ def test_every_value_a_rule_lets_through_suits_the_pool_class(key: str, value: A
         except ImproperlyConfigured:
             continue
         pool_class(object, **parsed.arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [None, [], "pool_size=5"])
+def test_options_that_are_no_dict_are_refused(options: object) -> None:
+    entry = {"PASSWORD": "s3cret", "OPTIONS": options}
+    told = f"DATABASES['default']['OPTIONS'] must be a dict, not {options!r}"
+    with pytest.raises(ImproperlyConfigured, match=re.escape(told)):
+        parse_pool_settings("default", entry)
+    assert [str(one) for one in refusals("default", entry)] == [told]

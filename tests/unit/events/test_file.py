@@ -49,6 +49,17 @@ class TestConfigure:
         assert event_log() is None
         assert json_lines(tmp_path / "events.log") == []
 
+    def test_a_record_that_comes_after_the_end_is_written_and_leaves_no_file_open(
+        self, tmp_path: Path
+    ) -> None:
+        """A thread had got the handler just before another replaced it."""
+        logfile.configure(tmp_path / "events.log")
+        handler: Any = event_log()
+        logfile.configure(None)
+        handler.handle(logger.makeRecord("late", logging.INFO, "", 1, "late", (), None))
+        assert [one["message"] for one in json_lines(tmp_path / "events.log")] == ["late"]
+        assert (handler.stream, handler.stream_lock) == (None, None)
+
     @pytest.mark.parametrize(
         ("setting", "message"),
         [

@@ -118,6 +118,32 @@ class TestTheEventLogAndTheProjectsLogging:
         log_event(logger, logging.WARNING, "told")
         assert [line["event"] for line in json_lines(tmp_path / "events.log")] == ["told"]
 
+    def test_what_a_handler_causes_itself_does_not_call_it_again(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """One that leases to keep a record would open a session for that, which is an event, and so
+        on until no session is left.
+        """
+        logfile.configure(tmp_path / "events.log")
+
+        class Leases(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                if len(json_lines(tmp_path / "events.log")) < 9:
+                    log_event(logger, logging.WARNING, "caused")
+                    raise ValueError("no")
+
+        logger.addHandler(handler := Leases())
+        try:
+            for _ in range(2):
+                with pytest.raises(ValueError, match="no"):
+                    log_event(logger, logging.WARNING, "trouble")
+        finally:
+            logger.removeHandler(handler)
+        log_event(logger, logging.WARNING, "last")
+        assert [vars(r)["event"] for r in caplog.records] == ["last"]
+        events = [line["event"] for line in json_lines(tmp_path / "events.log")]
+        assert events == ["caused", "caused", "last"]
+
     def test_a_later_dict_config_does_not_end_the_file(self, tmp_path: Path) -> None:
         """Run in another process, because dictConfig closes the handlers of all others."""
         code = (

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -84,26 +85,29 @@ def test_a_file_that_is_just_being_rotated_hides_no_other(log: Path) -> None:
     assert [one.pid for one in latest_statistics(log)] == [1]
 
 
-@pytest.mark.parametrize(
-    "odd",
-    [
-        b"",
-        b"\n\n",
-        b"hello\n",
-        b"\xff\x00\n",
-        b'{"event": "statistics"}\n',
-        b'["event": "statistics"\n',
-        b'[1, {"event": "statistics"}]\n',
-        line(2).replace('"pid": 2', '"pid": null').encode(),
-        line(2).replace('"default"', "7").encode(),
-        line(2).replace('"fields": {', '"fields": [{').replace("}}", "}]}").encode(),
-        line(2).replace("+00:00", "").encode(),
-        line(2).replace('"program"', '"programme"').encode(),
-        line(2)[:-30].encode(),
-        line(2)[:40].encode(),
-    ],
-)
-def test_a_line_that_is_none_of_ours_or_half_written_is_passed_over(log: Path, odd: bytes) -> None:
+ODD: Mapping[str, Callable[[], bytes]] = {
+    "nothing": lambda: b"",
+    "empty lines": lambda: b"\n\n",
+    "no JSON": lambda: b"hello\n",
+    "no text": lambda: b"\xff\x00\n",
+    "an event alone": lambda: b'{"event": "statistics"}\n',
+    "broken JSON": lambda: b'["event": "statistics"\n',
+    "a list": lambda: b'[1, {"event": "statistics"}]\n',
+    "no number of a process": lambda: line(2).replace('"pid": 2', '"pid": null').encode(),
+    "no name of an alias": lambda: line(2).replace('"default"', "7").encode(),
+    "no fields": lambda: (
+        line(2).replace('"fields": {', '"fields": [{').replace("}}", "}]}").encode()
+    ),
+    "no time zone": lambda: line(2).replace("+00:00", "").encode(),
+    "no program": lambda: line(2).replace('"program"', '"programme"').encode(),
+    "most of a line": lambda: line(2)[:-30].encode(),
+    "little of a line": lambda: line(2)[:40].encode(),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_a_line_that_is_none_of_ours_or_half_written_is_passed_over(log: Path, kind: str) -> None:
+    odd = ODD[kind]()
     log.write_bytes(line(1).encode() + odd)
     assert [one.pid for one in latest_statistics(log)] == [1]
     log.write_bytes(odd.rstrip(b"\n") + b"\n" + line(1).encode())

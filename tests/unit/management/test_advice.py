@@ -145,7 +145,14 @@ def test_where_it_still_grows_the_processors_bound_is_the_estimate() -> None:
     found = advise(levels(100, 200, 400, 800, cpu=0.0001, alone=0.01), limit=8, room=1000)
     assert found is not None
     assert (found.pool_size, found.sessions, found.rising) == (100, 8, True)
-    assert any("measure again" in sentence for sentence in reasons(found, 2))
+    assert any("Set that and measure again" in sentence for sentence in reasons(found, 2))
+
+
+def test_nobody_is_told_to_set_what_is_set() -> None:
+    found = advise(levels(100, 200, 400, 800, cpu=0.01, alone=0.01), limit=8, room=1000)
+    assert found is not None
+    assert (found.pool_size, found.wanted, found.rising) == (8, 8, True)
+    assert any("Set more and measure again" in sentence for sentence in reasons(found, 2))
 
 
 def test_threads_that_only_waited_do_not_hide_that_it_still_grew() -> None:

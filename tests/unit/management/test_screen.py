@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import Any
 
 import pytest
@@ -53,6 +54,21 @@ def test_colours_are_shown_where_they_are_asked_for(
         screen.show([Line("red", "red"), TABLE])
     assert "\x1b[31mred" in out.getvalue()
     assert "a [b]" in out.getvalue(), "a name's brackets are no markup"
+
+
+def test_a_table_keeps_its_words_whole_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "20")
+    out = io.StringIO()
+    monkeypatch.setattr("sys.stdout", out)
+    names = ("program", "waiting", "timeouts")
+    with Screen(BaseCommand(), {"force_color": True}) as screen:
+        screen.show([Table("Pools", names, [("manage.py (ended)", "12,345", "67,890")])])
+    text = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
+    assert [line.split() for line in text.splitlines() if "program" in line] == [list(names)]
+    assert any("manage.py (ended)" in line and "67,890" in line for line in text.splitlines())
 
 
 @pytest.mark.parametrize("how", ["option", "environment"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mysqlpool.errors import PoolTimeout, TooManyWaiters
+from mysqlpool.errors import PoolExhausted, PoolTimeout, TooManyWaiters
 from mysqlpool.pool.seldom import Seldom
 from tests.fake_driver import FakeClock, FakeDriver, fair_pool, until, waiting
 
@@ -169,6 +169,37 @@ def test_it_is_told_outside_of_the_lock(driver: FakeDriver, clock: FakeClock) ->
     assert free == [True]
 
 
+def test_a_handler_that_leases_from_the_pool_does_not_wait_once_more(
+    driver: FakeDriver, clock: FakeClock
+) -> None:
+    """Such as one that writes records into the database. It would wait for the whole timeout, and
+    then tell of that, for which it would be called again, and so on.
+    """
+    pool = fair_pool(driver, 1, timeout=0)
+    failures: list[Exception] = []
+
+    class Leases(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if len(failures) < 3:
+                clock.advance(2)
+                try:
+                    pool.lease().give_back()
+                except PoolExhausted as error:
+                    failures.append(error)
+
+    handler, lease = Leases(), pool.lease()
+    logging.getLogger("mysqlpool.pool").addHandler(handler)
+    try:
+        with pytest.raises(PoolTimeout):
+            pool.lease()
+    finally:
+        logging.getLogger("mysqlpool.pool").removeHandler(handler)
+    lease.give_back()
+    assert [type(error) for error in failures] == [TooManyWaiters]
+    assert pool.figures()["waits"] == 1
+    assert pool.this_thread().waits
+
+
 def test_what_is_not_wanted_is_left_out_and_counted(clock: FakeClock) -> None:
     seldom = Seldom(10)
     assert seldom.left_out(wanted=False) is None
@@ -179,3 +210,12 @@ def test_what_is_not_wanted_is_left_out_and_counted(clock: FakeClock) -> None:
     assert seldom.left_out(wanted=False) is None
     assert seldom.left_out() == 2
     assert seldom.left_out() is None
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(0, "0 more threads wait"), (1, "1 more thread waits"), (2, "2 more threads wait")],
+)
+def test_a_timeout_counts_one_thread_as_one(number: int, words: str) -> None:
+    error = PoolTimeout("default", limit=1, in_use=1, waiting=number, seconds=2.0)
+    assert f"({words})" in str(error)

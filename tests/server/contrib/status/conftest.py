@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.conf import settings as project
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from django.test import override_settings
 
-from mysqlpool import close_pool, release_connections
+from mysqlpool import release_connections
 from tests.helpers import HANG, session_id
 
 USERS = [
@@ -75,21 +75,6 @@ def site(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
             for model in reversed(models):
                 editor.delete_model(model)
         release_connections()
-
-
-@contextmanager
-def alias_with(**pool: Any) -> Iterator[None]:
-    """The default alias with these options of its pool."""
-    settings = connections["default"].settings_dict
-    before = settings["OPTIONS"]
-    release_connections()
-    settings["OPTIONS"] = {"pool": pool}
-    try:
-        yield
-    finally:
-        release_connections()
-        close_pool()
-        settings["OPTIONS"] = before
 
 
 def hold_one(taken: threading.Barrier, end: threading.Event) -> None:

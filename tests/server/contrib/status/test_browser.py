@@ -34,8 +34,9 @@ from mysqlpool.contrib.status.history import SPAN, history
 from mysqlpool.pool import clock
 from tests.fake_driver import until
 from tests.helpers import HANG, ROOT
+from tests.server.pointed import alias_with
 
-from .conftest import MIDDLEWARE, alias_with, holders, running
+from .conftest import MIDDLEWARE, holders, running
 
 webdriver = pytest.importorskip("selenium.webdriver")
 

@@ -26,8 +26,9 @@ from mysqlpool.stats_log import write_every
 from tests.fake_driver import until
 from tests.helpers import leased, session_id
 from tests.observer import Observer
+from tests.server.pointed import alias_with
 
-from .conftest import alias_with, holders, running
+from .conftest import holders, running
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("site")]
 

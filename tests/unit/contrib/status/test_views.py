@@ -284,7 +284,7 @@ def test_another_address_does_not(client: Client, settings: Settings, address: s
     assert client.get("/mysqlpool/health/", REMOTE_ADDR=address).status_code == 403
 
 
-@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "X-Real-IP", "Via"])
 def test_an_address_that_a_header_tells_is_not_believed(
     client: Client, settings: Settings, header: str
 ) -> None:
