@@ -106,7 +106,7 @@ def lacking(names: Sequence[str]) -> str | None:
 
     if "requests" in names and (lack := requests.missing()):
         others = " ".join(name for name in names if name != "requests")
-        return f"requests: {lack}. Without it: python -m benchmarks {others}".rstrip()
+        return f"requests: {lack}" + (f". Without: python -m benchmarks {others}" if others else "")
     return None
 
 
@@ -128,6 +128,7 @@ def run(names: Sequence[str], options: argparse.Namespace) -> int:
     import logging
 
     import django
+    import MySQLdb
     from django.conf import settings
 
     # What contestants log of the faults that a scenario makes is not asked for.
@@ -140,7 +141,10 @@ def run(names: Sequence[str], options: argparse.Namespace) -> int:
 
     found: list[results.Result] = []
     with server_from_environment_or_private(options.server) as server:
-        conditions = machine.conditions(server)
+        try:
+            conditions = machine.conditions(server)
+        except MySQLdb.OperationalError as error:
+            raise ServerError(f"{server.host}:{server.port} {error.args[1]}") from error
         stage = Stage(server, options.quick, options.rounds, options.seconds)
         for name in names:
             before = machine.load()
