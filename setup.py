@@ -33,8 +33,6 @@ BENCH = [
     "uvicorn",
 ]
 TEST = [
-    # The benchmarks are tried, too.
-    *BENCH,
     # What is run under it is measured in its processes and forks by patches, which 7.10 brought.
     "coverage>=7.10",
     "dj-database-url>=3.0",
@@ -50,6 +48,8 @@ TEST = [
     "pytest-django",
     "pytest-timeout",
     "PyYAML",
+    "rich",
+    "tqdm",
 ]
 LINT = [
     "check-jsonschema",

@@ -47,7 +47,7 @@ def log_event(
     that JSON knows. The record carries the three as attributes, and the message is made of them:
     ``session opened: alias=default session=123``. ``exc_info=True`` adds the exception that is
     being handled. Where the level is off this costs two comparisons. A handler that fails reports
-    that on ``sys.stderr``, as logging's handlers do, and nothing is raised.
+    that on ``sys.stderr``, as logging's handlers do; what one raises all the same is raised here.
 
     What a handler of the project's causes itself is told to the event log alone: one that leases,
     to keep records in a database, would be called for each session that is opened for that.
