@@ -197,8 +197,8 @@ def test_one_database_that_fails_does_not_hide_another(settle: Any) -> None:
     with held("other"):
         message = refused(alias=["default", "other", "nowhere"], timeout=0.1)
     assert "pool 'other'" in message
-    assert "there is no database 'nowhere'; DATABASES has 'default', 'other', 'stock'" in message
-    assert "'default' " not in message.replace("has 'default'", "")
+    assert "there is no database 'nowhere'; DATABASES has 'default', " in message
+    assert "pool 'default'" not in message
 
 
 def test_an_alias_of_another_engine_is_refused() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry
@@ -157,14 +157,17 @@ def test_how_many_sessions_there_may_be_is_what_the_settings_say(told: Told) -> 
 
 
 def test_a_scrape_opens_no_pool_and_no_session(observer: Observer, told: Told) -> None:
+    database = str(connections["default"].settings_dict["NAME"])
+    observer.until(lambda: not observer.sessions(database))
     with observer.counting("Connections", "Questions") as grown:
         before = set(stats())
         told.opentelemetry()
         told.prometheus("limit")
         assert set(stats()) == before
     lease_all("default")
-    close_pool()
     release_connections()
+    close_pool()
+    observer.until(lambda: not observer.sessions(database))  # Their end is a question, too.
     with observer.counting("Connections", "Questions") as again:
         told.opentelemetry()
         told.prometheus("limit")

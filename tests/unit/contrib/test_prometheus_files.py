@@ -63,7 +63,12 @@ def run(folder: Path, code: str) -> list[int]:
             "-c",
             BEGIN + code,
         ],
-        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder), "PYTHONPATH": str(ROOT)},
+        env={
+            **os.environ,
+            "PROMETHEUS_MULTIPROC_DIR": str(folder),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",  # What is killed has printed its number even so.
+        },
         capture_output=True,
         text=True,
         timeout=HANG,
