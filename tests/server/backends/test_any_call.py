@@ -11,7 +11,7 @@ import gc
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from django.db import DatabaseError, connections, transaction
 
 import mysqlpool
 from mysqlpool import auto_close_db, close_pool, release_connections, scopes, stats
+from mysqlpool.scopes import Scope
 from tests.helpers import run_threads, without_logging
 from tests.rows.models import Row
 
@@ -40,12 +41,14 @@ class AlarmAt:
 
     def __init__(self, number: int) -> None:
         self.left = number
+        self.code: CodeType | None = None  # where it was raised
 
     def __call__(self, frame: FrameType, event: str, arg: Any) -> None:
         if event in {"call", "c_return"} and frame.f_code.co_filename.startswith(OURS):
             self.left -= 1
             if self.left < 0:
                 sys.setprofile(None)
+                self.code = frame.f_code
                 raise Alarm
 
 
@@ -98,8 +101,8 @@ def in_a_block() -> None:
 WORK = {work.__name__: work for work in (read, write, set_variable, scoped, in_a_block)}
 
 
-def interrupted(work: Callable[[], None], number: int) -> bool:
-    """Work and release, with an alarm at that call; whether it was come to."""
+def interrupted(work: Callable[[], None], number: int) -> CodeType | None:
+    """Work and release, with an alarm at that call. Where that was; None if it was not come to."""
     alarm = AlarmAt(number)
     try:
         sys.setprofile(alarm)
@@ -108,10 +111,10 @@ def interrupted(work: Callable[[], None], number: int) -> bool:
     except Alarm:
         pass
     except DatabaseError:
-        assert alarm.left < 0  # A finalizer swallowed it, in the midst of an exchange.
+        assert alarm.code  # A finalizer swallowed it, in the midst of an exchange.
     finally:
         sys.setprofile(None)
-    return alarm.left < 0
+    return alarm.code
 
 
 def clear_up() -> None:
@@ -132,17 +135,17 @@ def test_an_alarm_at_any_call_leaves_no_lease(tenure: str, name: str, observer: 
         release_connections()
 
     somebody_else()
-    number = left_open = 0
-    while interrupted(work, number):
-        left_open += len(scopes._thread.open)
-        scopes._thread.open.clear()
+    number = 0
+    while code := interrupted(work, number):
+        if scopes._thread.open:
+            # Before the first line of __exit__() nobody can help.
+            assert code is Scope.__exit__.__code__, f"a scope is left by an alarm in {code}"
+            scopes._thread.open.clear()
         clear_up()
         run_threads(somebody_else)  # It also tidies up.
         assert stats()["default"].in_use == 0, f"a lease is left by an alarm at call {number}"
         number += 1
     assert 50 < number < 2000
-    # Before the first line of __exit__(), nobody can help.
-    assert left_open <= (work is in_a_block)
     close_pool()
     database = connections["default"].settings_dict["NAME"]
     observer.until(lambda: not observer.sessions(database))
