@@ -40,9 +40,10 @@ def workers(time: FakeClock) -> Iterator[ThreadPoolExecutor]:
 
 
 def wait(pool: FairQueuePool, workers: ThreadPoolExecutor) -> Future[Any]:
-    before = waiting(pool)
+    """Have one more request in the queue, from which an earlier one may go meanwhile."""
+    before = pool.figures()["waits"]
     waiter = workers.submit(lease_and_return, pool)
-    until(lambda: waiting(pool) == before + 1)
+    until(lambda: pool.figures()["waits"] == before + 1)
     return waiter
 
 
