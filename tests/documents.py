@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tests.helpers import ROOT
@@ -110,9 +110,14 @@ def table(*headings: str) -> list[list[str]]:
     ((lines, start),) = found
     border = lines[start - 1]
     assert re.fullmatch("=+(  =+)+", border), f"no table has the headings {headings}"
+    return rows_of(border, lines[start + 2 : lines.index(border, start + 2)])
+
+
+def rows_of(border: str, lines: Iterable[str]) -> list[list[str]]:
+    """The cells of a simple table. A line without a first cell goes on with the row before."""
     starts = [match.start() for match in re.finditer("=+", border)]
     rows: list[list[str]] = []
-    for line in lines[start + 2 : lines.index(border, start + 2)]:
+    for line in lines:
         ends = [*starts[1:], len(line)]
         cells = [line[a:b].strip() for a, b in zip(starts, ends, strict=True)]
         if cells[0]:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import mysqlpool
+from tests.documents import rows_of
 
 LIBRARY = Path(mysqlpool.__file__).parent
 CONTRIBUTING = LIBRARY.parent / "CONTRIBUTING.rst"
@@ -232,15 +233,7 @@ def picture() -> list[Row]:
     lines = re.split(r"\nRooms\n-+\n", text)[1].splitlines()
     first, heading, last = [n for n, line in enumerate(lines) if re.match("=+ +=", line)][:3]
     assert heading == first + 2, "the headings of the table are one line"
-    starts = [match.start() for match in re.finditer("=+", lines[first])]
-    rows: list[list[str]] = []
-    for line in lines[heading + 1 : last]:
-        ends = [*starts[1:], len(line)]
-        cells = [line[a:b].strip() for a, b in zip(starts, ends, strict=True)]
-        if cells[0]:
-            rows.append(cells)
-        else:
-            rows[-1] = [f"{a} {b}".strip() for a, b in zip(rows[-1], cells, strict=True)]
+    rows = rows_of(lines[first], lines[heading + 1 : last])
     return [Row(names(wing)[0].rstrip("/"), job, names(a), names(b)) for wing, job, a, b in rows]
 
 

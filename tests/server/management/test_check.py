@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from django.core.checks import INFO, WARNING, run_checks
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, connections, transaction
 
-from mysqlpool import close_pool, release_connections, stats
+from mysqlpool import close_pool, stats
 from mysqlpool.checks import check_servers
 from tests.conftest import NOWHERE
 from tests.helpers import identified, in_thread, lease_all, leased, make_certificate
 from tests.observer import Observer
 from tests.server import PrivateServer, Server
+from tests.server.pointed import pointed
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -33,23 +34,14 @@ def nowhere_near_a_web_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.delenv(name, raising=False)
 
 
-@contextmanager
-def alias_with(alias: str = "default", pool: Any = None, **changes: Any) -> Iterator[None]:
+def alias_with(
+    alias: str = "default", pool: Any = None, **changes: Any
+) -> AbstractContextManager[None]:
     """In this block an alias has other settings, and sessions of its own."""
-    settings = connections[alias].settings_dict
-    before = dict(settings)
-    release_connections()
     close_pool()
     if pool is not None:
         changes["OPTIONS"] = {**changes.get("OPTIONS", {}), "pool": pool}
-    settings.update(changes)
-    try:
-        yield
-    finally:
-        release_connections()
-        close_pool()
-        settings.clear()
-        settings.update(before)
+    return pointed(alias, **changes)
 
 
 def checked(*arguments: str) -> str:
