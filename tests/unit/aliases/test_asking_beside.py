@@ -52,6 +52,7 @@ def test_a_session_is_asked_about_as_by_whom_it_was_opened() -> None:
     users = [SimpleNamespace(present_access=lambda a=a: a) for a in accesses]
     pool: Any = SimpleNamespace(_lock=threading.RLock(), _users=users)
     session: Any = SimpleNamespace(identity="own")
-    assert AliasPool._access_to(pool, session) is accesses[2]
+    found: Any = AliasPool._access_to(pool, session)
+    assert found is accesses[2]
     users.pop()
     assert AliasPool._access_to(pool, session) is None
