@@ -40,6 +40,7 @@ from tests.documents import (
     blocks_of,
     code,
     table,
+    tables_of,
 )
 from tests.helpers import ROOT
 
@@ -49,7 +50,6 @@ LIBRARY = Path(mysqlpool.__file__).parent
 
 
 MARKUP = {"image", "include", "toctree", "autoclass", "autofunction", "automodule", "list-table"}
-MARKUP |= {"contents"}
 
 
 def test_no_block_is_overlooked() -> None:
@@ -135,7 +135,26 @@ def test_the_line_of_the_event_log_is_one_that_is_written(
     assert written == shown
 
 
+@pytest.mark.parametrize("document", TEXTS)
+def test_no_page_has_contents_of_its_own(document: str) -> None:
+    """The theme has them at the side, and shows an error in the place of others."""
+    assert ".. contents::" not in TEXTS[document]
+
+
 # Tables
+
+
+@pytest.mark.parametrize("document", [*TEXTS, "CONTRIBUTING.rst", "benchmarks/README.rst"])
+def test_no_row_of_a_table_goes_on_in_its_first_cell(document: str) -> None:
+    """A simple table takes that for another row. A list-table has as many lines as it likes."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for rows in tables_of(text):
+        for row in rows:
+            assert any(row[1:]), f"{row} has a first cell alone"
+            for cell in row:
+                assert cell.count("(") == cell.count(")"), f"{row} is cut"
+                assert not cell.count("``") % 2, f"{row} is cut"
+            assert row[0][-1] not in ",:;", f"{row} is cut"
 
 
 LETTERS = {
