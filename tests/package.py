@@ -122,6 +122,9 @@ def check_release(tag: str, version: str, source: Path) -> None:
     require(newest[1] == version, f"the newest changes in CHANGELOG.rst are of {newest[1]}")
     dated = re.fullmatch(r"\d{4}-\d\d-\d\d", newest[2])
     require(dated, f"CHANGELOG.rst has {newest[2]!r} in the place of {version}'s date")
+    for path in [source / "README.rst", *sorted(source.glob("docs/*.rst"))]:
+        denied = "No version has been released yet" in path.read_text(encoding="utf-8")
+        require(not denied, f"{path.relative_to(source)} says that nothing has been released")
 
 
 def keep(folder: Path, *distributions: Path) -> None:

@@ -268,6 +268,14 @@ def test_the_picture_tells_the_job_of_a_wing_in_one_sentence(row: Row) -> None:
     assert re.fullmatch(r"[A-Z`][^.]*(\.\w[^.]*)*\.", row.job), row.job
 
 
+def test_the_drawing_has_the_wings_in_the_same_order() -> None:
+    text = (LIBRARY.parent / "docs" / "pictures" / "house.svg").read_text(encoding="utf-8")
+    drawn = re.findall(r'class="w" x="[\d.]+" y="(\d+)">(\w+)<', text)
+    assert [name for _, name in drawn] == list(HOUSE)
+    heights = [int(height) for height, _ in drawn]
+    assert heights == sorted(heights)
+
+
 # Logger names
 
 

@@ -16,6 +16,9 @@ def source(tmp_path: Path) -> Path:
         "Changes\n=======\n\n1.2.0 (2026-12-31)\n------------------\n\n- New.\n\n"
         "1.1.0 (2026-11-30)\n------------------\n\n- Old.\n"
     )
+    (tmp_path / "docs").mkdir()
+    for name in ("README.rst", "docs/tutorial.rst"):
+        (tmp_path / name).write_text("::\n\n    pip install mysqlpool\n")
     return tmp_path
 
 
@@ -40,6 +43,13 @@ def test_what_has_no_date_yet_is_not_released(source: Path) -> None:
     changes = source / "CHANGELOG.rst"
     changes.write_text(changes.read_text().replace("1.2.0 (2026-12-31)", "1.2.0 (unreleased)"))
     with pytest.raises(SystemExit, match=r"has 'unreleased' in the place of 1\.2\.0's date"):
+        check_release("v1.2.0", "1.2.0", source)
+
+
+@pytest.mark.parametrize("name", ["README.rst", "docs/tutorial.rst"])
+def test_what_denies_any_release_is_not_released(source: Path, name: str) -> None:
+    (source / name).write_text("No version has been released yet; in a clone:\n")
+    with pytest.raises(SystemExit, match=f"{name} says that nothing has been released"):
         check_release("v1.2.0", "1.2.0", source)
 
 

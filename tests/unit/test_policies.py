@@ -7,16 +7,22 @@ import importlib
 import itertools
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from django import VERSION
+from django.db.backends.mysql.features import DatabaseFeatures
 
 import mysqlpool
+from mysqlpool.checks.findings import TESTED
 from mysqlpool.conf.rules import LOG_RULES, SESSION_DEFAULTS
 from tests.helpers import ROOT
 from tests.unit.test_documents import KEYWORDS, extras
 from tests.unit.test_events_page import logged
 
 TEXT = (ROOT / "docs" / "policies.rst").read_text(encoding="utf-8")
+CHECKS = (ROOT / "docs" / "checks.rst").read_text(encoding="utf-8")
 README = (ROOT / "README.rst").read_text(encoding="utf-8")
 SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
 TOX = (ROOT / "tox.ini").read_text(encoding="utf-8")
@@ -137,7 +143,11 @@ PAIRS = {
 }
 PYTHONS = {python for python, _ in PAIRS}
 DJANGOS = {django for _, django in PAIRS}
-SERIES = {(server, series) for server, series, _ in rows("Server", "Series")}
+SERVERS = {
+    (server, series): djangos.split(", ")
+    for server, series, djangos, _ in rows("Server", "Series", "Django")
+}
+SERIES = SERVERS.keys()
 PACKAGES = {row[0]: row[1].split(", ") for row in rows("Package", "Versions")}
 
 
@@ -167,6 +177,37 @@ def test_each_pair_is_an_environment_of_tox_and_no_other_is() -> None:
     assert {(dotted(python), dotted(django)) for python, django, _ in found} == PAIRS
     toolkits = set(re.findall(r"SQLAlchemy>=(\d\.\d),<", TOX))
     assert toolkits == set(PACKAGES["SQLAlchemy"])
+
+
+@pytest.mark.parametrize(("server", "series"), SERIES)
+def test_a_server_is_supported_with_each_django_that_takes_it_and_no_other(
+    server: str, series: str
+) -> None:
+    """By the Django that is here. tox has each of them."""
+    asked = SimpleNamespace(connection=SimpleNamespace(mysql_is_mariadb=server == "MariaDB"))
+    of_features: Any = vars(DatabaseFeatures)["minimum_database_version"]
+    oldest_taken = of_features.func(asked)
+    version = tuple(map(int, series.split(".")))
+    takes_it = version >= oldest_taken[: len(version)]
+    assert ("{}.{}".format(*VERSION) in SERVERS[server, series]) == takes_it
+
+
+def test_a_server_that_is_supported_by_no_django_is_not_listed() -> None:
+    for djangos in SERVERS.values():
+        assert djangos == sorted(DJANGOS)[: len(djangos)]
+        assert djangos
+
+
+@pytest.mark.parametrize(("server", "series"), SERIES)
+def test_nobody_is_warned_of_a_server_that_is_supported(server: str, series: str) -> None:
+    first, last = TESTED[server]
+    version = tuple(map(int, series.split(".")))
+    assert first[: len(version)] <= version <= last[: len(version)]
+    described = re.findall(r"(MariaDB|MySQL) ([\d.]+) to ([\d.]+\d)", CHECKS)
+    assert {name: (a, b) for name, a, b in described}[server] == (
+        ".".join(map(str, first)),
+        ".".join(map(str, last)),
+    )
 
 
 def test_the_readme_names_the_same_versions() -> None:

@@ -234,7 +234,8 @@ def test_that_the_server_ends_idle_transactions_is_said() -> None:
     [
         ("MariaDB", (10, 11, 0), OK),
         ("MariaDB", (11, 8, 9), OK),
-        ("MariaDB", (10, 6, 20), WARN),
+        ("MariaDB", (10, 6, 20), OK),
+        ("MariaDB", (10, 5, 29), WARN),
         ("MariaDB", (12, 1, 0), WARN),
         ("MySQL", (8, 0, 11), OK),
         ("MySQL", (9, 7, 4), OK),
