@@ -93,6 +93,15 @@ def test_what_a_protected_branch_asks_for_are_names_of_jobs() -> None:
     assert set(asked) <= {job["name"] for job in JOBS.values()}
 
 
+@pytest.mark.parametrize("name", JOBS)
+def test_an_action_beside_the_workflows_knows_what_it_is_given(name: str) -> None:
+    """GitHub only warns of an input that an action does not have, and goes on without it."""
+    for step in JOBS[name]["steps"]:
+        if step.get("uses", "").startswith("./"):
+            action = yaml.safe_load((ROOT / step["uses"] / "action.yml").read_text("utf-8"))
+            assert step.get("with", {}).keys() <= action["inputs"].keys()
+
+
 def test_every_script_that_is_run_exists() -> None:
     for path in ACTIONS:
         for script in re.findall(r"\bscripts/\w+", path.read_text(encoding="utf-8")):
