@@ -187,7 +187,7 @@ def test_the_logging_that_is_shown_writes_lines_of_json() -> None:
 def test_the_newest_statistics_are_read_as_it_is_shown(
     tmp_path: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings.MYSQLPOOL_LOG = tmp_path / "events.log"
+    settings.MYSQLPOOL_LOG = {"filename": tmp_path / "events.log"}
     (tmp_path / "events.log").write_text(line(1, in_use=3, limit=5) + line(2, age=181))
     exec(compile(PYTHON[2].text, PAGE.name, "exec"), {})
     assert capsys.readouterr().out == "manage.py default 3 of 5 in use\n"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import itertools
 import re
+import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +19,7 @@ from django.db.backends.mysql.features import DatabaseFeatures
 import mysqlpool
 from mysqlpool.checks.findings import TESTED
 from mysqlpool.conf.rules import LOG_RULES, SESSION_DEFAULTS
+from tests.documents import TEXTS, blocks_of
 from tests.helpers import ROOT
 from tests.unit.test_documents import KEYWORDS, extras
 from tests.unit.test_events_page import logged
@@ -66,6 +69,8 @@ MODULES = {row[0].strip("`"): names(row[1]) for row in rows("Module", "Names")}
 # Doors whose names `mysqlpool` itself exports, and those that nobody imports.
 EXPORTED = {"executor", "release", "scopes", "stats"}
 FOR_DJANGO = {"apps", "checks", "stats_log"}
+# What else they export is for this library.
+PARTLY_PUBLIC = ("mysqlpool", "mysqlpool.pool", "mysqlpool.events.log")
 # What mysqlpool.urls is the door to.
 BEHIND_A_DOOR = {"status"}
 # Rooms that integrations share.
@@ -78,11 +83,35 @@ def test_each_public_name_can_be_imported(module: str) -> None:
     assert [name for name in MODULES[module] if not hasattr(found, name)] == []
 
 
+def shown() -> set[tuple[str, str]]:
+    """The names of this library in the code of README.rst and docs/, each with its module."""
+    found: set[tuple[str, str]] = set()
+    for document, text in TEXTS.items():
+        for block in blocks_of(text, document):
+            if block.kind == "python":
+                found |= {
+                    (node.module or "", alias.name)
+                    for node in ast.walk(ast.parse(textwrap.dedent(block.text)))
+                    if isinstance(node, ast.ImportFrom)
+                    for alias in node.names
+                }
+                dotted = re.findall(r'"(mysqlpool(?:\.\w+)*)\.([A-Z]\w+)"', block.text)
+                found |= set(dotted)
+    return {(module, name) for module, name in found if module.partition(".")[0] == "mysqlpool"}
+
+
+def test_what_the_documentation_has_people_import_is_public() -> None:
+    assert len(shown()) > 15
+    public = {(module, name) for module, names_of in MODULES.items() for name in names_of}
+    engines = {("mysqlpool.backends.mysqlpool", "base")}  # A sentence says so.
+    assert shown() - public - engines == set()
+
+
 def test_whatever_a_door_exports_is_in_the_list() -> None:
     assert MODULES["mysqlpool"] == {*mysqlpool.__all__, "__version__"}
     for name, listed in MODULES.items():
         exported = getattr(importlib.import_module(name), "__all__", None)
-        if exported is not None and name not in ("mysqlpool", "mysqlpool.pool"):
+        if exported is not None and name not in PARTLY_PUBLIC:
             assert listed == set(exported), f"docs/policies.rst tells other names of {name}"
 
 
