@@ -254,6 +254,9 @@ class ForeignAliasPool(AliasPool):
     def this_thread(self) -> KnownThread:
         return self._threads.present()
 
+    def has_sessions(self) -> bool:
+        return bool(self._records)
+
     def holders(self) -> tuple[Holder, ...]:
         is_idle = Session.is_idle if self.settings.lease == "task" else None
         return describe_holders(self._held(clock.monotonic()), is_idle=is_idle)

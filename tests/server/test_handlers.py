@@ -100,7 +100,7 @@ def test_a_handler_that_hangs_keeps_no_other_thread_from_leasing(name: str, even
     def emit(told: str) -> None:
         if told == event and threading.current_thread().name == "hangs":
             reached.set()
-            go_on.wait(HANG)
+            go_on.wait(HANG * 9)
 
     @auto_close_db
     def works() -> None:

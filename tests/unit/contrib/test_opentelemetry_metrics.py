@@ -170,6 +170,16 @@ def test_a_pool_that_takes_anothers_place_takes_nothing_back() -> None:
     uninstrument_metrics()
 
 
+def test_an_alias_that_the_settings_lost_is_told_of_as_long_as_it_has_a_pool() -> None:
+    reader = InMemoryMetricReader()
+    instrument_metrics(made(reader))
+    with open_pools({"a removed tenant": busy()}):
+        assert points(reader)["timeouts"] == 2
+    with open_pools({}):
+        assert points(reader) == {}
+    uninstrument_metrics()
+
+
 def test_prometheus_is_told_the_same_by_the_sdks_exporter() -> None:
     registry = CollectorRegistry()
     instrument_metrics(made(PrometheusMetricReader(registry=registry)))

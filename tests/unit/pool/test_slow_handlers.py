@@ -31,7 +31,7 @@ class Hangs(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if vars(record)["event"] == self.event and not self.reached.is_set():
             self.reached.set()
-            self.go_on.wait(HANG)
+            self.go_on.wait(HANG * 9)
 
 
 @contextmanager
