@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from mysqlpool import close_pool, holders, release_connections, stats
+from mysqlpool import auto_close_db, close_pool, holders, release_connections, stats
 from mysqlpool.aliases import registry
 from mysqlpool.stats import waiting_seconds
 from tests.helpers import lease_all, run_threads
@@ -48,7 +48,7 @@ def test_it_is_told_of_as_long_as_it_has_a_session_and_no_longer(tenant: str) ->
 
 
 def test_it_is_forgotten_when_nobody_knows_it_any_more(tenant: str) -> None:
-    run_threads(lambda: (lease_all(tenant), release_connections()))
+    run_threads(auto_close_db(lambda: lease_all(tenant)))
     close_pool()
     forget(tenant)
     gc.collect()  # A wrapper is in a cycle.
