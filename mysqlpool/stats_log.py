@@ -21,6 +21,7 @@ from typing import Any
 
 from .aliases.ticker import Ticker
 from .events.log import event_log, log_event, told_afterwards
+from .events.machine import pid_space
 from .stats import stats
 
 __all__ = ["write_every"]
@@ -76,7 +77,14 @@ def _write(*, ended: bool = False) -> None:
     for alias, pool in stats().items():
         fields = {name: _short(value) for name, value in pool.as_dict().items()}
         log_event(
-            logger, logging.INFO, "statistics", alias, program=_program(), ended=ended, **fields
+            logger,
+            logging.INFO,
+            "statistics",
+            alias,
+            program=_program(),
+            ended=ended,
+            pid_space=pid_space(),
+            **fields,
         )
 
 

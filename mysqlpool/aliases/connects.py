@@ -2,7 +2,7 @@
 
 A failed connect is told of once a second at most. That a server is away is told as it begins and as
 it ends, and what fails meanwhile is counted. Of a server that comes and goes an outage is told of
-once a minute: one that goes on is told of when the minute is over, and one that does not is counted.
+once a minute: one that goes on is told of when that is over, and one that does not is counted.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 
+from .machine import host
+
 __all__ = [
     *("Event", "JSONLinesFormatter", "event_log", "held_back", "log_event", "set_event_log"),
     *("tell", "told_afterwards"),
@@ -191,16 +193,17 @@ def _exc_info(given: BaseException | bool | None) -> Any:
 class JSONLinesFormatter(logging.Formatter):
     """Makes one line of JSON, in ASCII, of a record; also of one that `log_event` did not make.
 
-    Keys: ``time`` (ISO 8601, UTC, microseconds), ``level``, ``pid``, ``thread`` (its name),
-    ``logger``, ``alias``, ``event``, ``fields``, ``message``, and ``exception`` (the traceback)
-    where there is one. ``alias`` and ``event`` may be null. A field that JSON cannot hold, NaN
-    included, is written as its repr.
+    Keys: ``time`` (ISO 8601, UTC, microseconds), ``level``, ``host`` (the name of the machine, or
+    container), ``pid``, ``thread`` (its name), ``logger``, ``alias``, ``event``, ``fields``,
+    ``message``, and ``exception`` (the traceback) where there is one. ``alias`` and ``event`` may
+    be null. A field that JSON cannot hold, NaN included, is written as its repr.
     """
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
             "level": record.levelname,
+            "host": host(),
             "pid": record.process,
             "thread": record.threadName,
             "logger": record.name,

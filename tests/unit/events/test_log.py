@@ -8,6 +8,7 @@ import json
 import logging
 import logging.config
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -333,6 +334,7 @@ class TestJSONLines:
         assert len(stamp) == len("2025-01-31T12:00:00.000000+00:00")
         assert line == {
             "level": "WARNING",
+            "host": socket.gethostname(),
             "pid": os.getpid(),
             "thread": threading.current_thread().name,
             "logger": "mysqlpool.test",
