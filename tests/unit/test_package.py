@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,16 @@ def test_what_pypi_shows_has_no_such_link() -> None:
     for name in ("README.rst", "CHANGELOG.rst"):
         assert dead_links((ROOT / name).read_text(encoding="utf-8")) == []
     assert dead_links("`a <https://example.com>`_, `b <#b>`_, `c <other_>`_, ``x <y>``") == []
+
+
+def test_nothing_refers_to_a_file_that_only_a_clone_has() -> None:
+    """Whoever installed a wheel has neither docs/ nor the README beside it."""
+    elsewhere = re.compile(r"(?<![\w/])(docs/|example/|benchmarks/|\w+\.rst\b)")
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in sorted((ROOT / "mysqlpool").rglob("*"))
+        if path.suffix in (".py", ".html")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if elsewhere.search(line)
+    ]
+    assert found == []
