@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mysqlpool.pool import caretaker, clock
+from mysqlpool.scopes import auto_close_db
 from mysqlpool.session.vigil import Vigil
 
 __all__ = ["Inquiry", "KeptVigils"]
@@ -82,6 +83,7 @@ class KeptVigils:
             self._inquiring = False
             raise
 
+    @auto_close_db  # A handler of the project's may lease to keep what is logged here.
     def _ask(self, silent: list[Vigil]) -> None:
         try:
             for vigil in silent:
