@@ -648,8 +648,8 @@ class Session(Link):
     def _look_back(self, sql: bytes, dirty: str | None, reads: str) -> str | None:
         """Refuse what asks for another holder's statement, and tell whether it leaves a trace.
 
-        To read what the holder's own set-up assigned is neither. To read another user variable is
-        taken for a trace: who reads it relies on the session.
+        To read what an ``init_command`` or the holder's own set-up assigned is neither. To read
+        another user variable is taken for a trace: who reads it relies on the session.
         """
         if reads != USER_VARIABLE:
             if self._first:
@@ -657,6 +657,8 @@ class Session(Link):
             return dirty
         own = self.carried if self.recording is None else self.recording.said
         former = variables_read(sql).difference(*[assignment.names for assignment in own])
+        if former:
+            former -= self._opening.assigned()
         if former and self._first and self.multiplexed:
             raise SessionStateError(reads)
         return USER_VARIABLE if former else dirty

@@ -431,7 +431,11 @@ class DatabaseWrapper(LateTransactions):
             self.tenure.opening = opening
 
     def _resume(self) -> None:
-        """Lease again after a rest: what ensure_connection() does, in fewer steps."""
+        """Lease again after a rest: what ensure_connection() does, in fewer steps.
+
+        Where that cannot connect, and somebody stands around Django's connecting who may try it
+        again, the wrapper is closed afterwards, and opening its cursor connects it.
+        """
         pool, access, lease = self._known_to, self._access, None
         is_known = pool is registry.current(self.alias) and self._knows_settings()
         try:
@@ -445,6 +449,10 @@ class DatabaseWrapper(LateTransactions):
                 if self._waits:
                     self._begin_waiting()
         except MySQLdb.Error:
+            if self.tenure.standing is RESTING and _TRYING.are_replaced(self):
+                # The connection is lost: Django connects anew, and whoever tries that again may.
+                self.tenure.end()
+                return
             with self.wrap_database_errors:
                 raise
 
@@ -709,6 +717,11 @@ _CONNECTING = Methods(
         "set_autocommit",
         "_set_autocommit",
     ],
+)
+_TRYING = Methods(
+    DatabaseWrapper,
+    ["ensure_connection", "connect", "get_new_connection"],
+    behind=mysql.DatabaseWrapper,
 )
 _STATEMENTS = Methods(
     DatabaseWrapper,
