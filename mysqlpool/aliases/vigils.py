@@ -86,11 +86,12 @@ class KeptVigils:
     @auto_close_db  # A handler of the project's may lease to keep what is logged here.
     def _ask(self, silent: list[Vigil]) -> None:
         try:
-            for vigil in silent:
-                port = vigil.port()
-                asleep = port is not None and self._inquire(vigil.link, port)
-                vigil.asleep = vigil.asleep + 1 if asleep else 0
-                if vigil.asleep >= ENOUGH:
-                    vigil.end_connection()
+            with auto_close_db():  # Who inquires gives back what it leases: that is no leak.
+                for vigil in silent:
+                    port = vigil.port()
+                    asleep = port is not None and self._inquire(vigil.link, port)
+                    vigil.asleep = vigil.asleep + 1 if asleep else 0
+                    if vigil.asleep >= ENOUGH:
+                        vigil.end_connection()
         finally:
             self._inquiring = False

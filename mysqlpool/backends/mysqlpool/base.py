@@ -8,7 +8,7 @@ is the set-up of one holder: see `mysqlpool.session.set_up`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from operator import attrgetter, itemgetter
@@ -545,9 +545,9 @@ class DatabaseWrapper(LateTransactions):
             return
         observer, end = observers.present, super()._commit  # type: ignore[misc]
         if observer is None or not self._has_transaction():
-            end()
+            self._at_the_session(end)
         else:
-            observer.ending(self, "COMMIT", end)
+            self._at_the_session(observer.ending, self, "COMMIT", end)
 
     def _rollback(self) -> None:
         if self._waits:
@@ -555,9 +555,21 @@ class DatabaseWrapper(LateTransactions):
             return
         observer, end = observers.present, super()._rollback  # type: ignore[misc]
         if observer is None or not self._has_transaction():
-            end()
+            self._at_the_session(end)
         else:
-            observer.ending(self, "ROLLBACK", end)
+            self._at_the_session(observer.ending, self, "ROLLBACK", end)
+
+    def _set_autocommit(self, autocommit: bool) -> None:
+        self._at_the_session(super()._set_autocommit, autocommit)  # type: ignore[misc]
+
+    def _at_the_session(self, use: Callable[..., object], *args: Any) -> None:
+        """Use the session. Whoever ends the lease meanwhile has it discarded."""
+        tenure = self.tenure
+        before, tenure.opening = tenure.opening, True
+        try:
+            use(*args)
+        finally:
+            tenure.opening = before
 
     def _has_transaction(self) -> bool:
         """Whether there is a session, and in it something to end."""
