@@ -20,7 +20,7 @@ from .workers import Workers
 
 __all__ = ["Demand", "Finding", "Level", "Subject", "judge"]
 
-# What docs/policies.rst says is supported. Beyond it nothing is known. Django itself refuses what
+# What the policies say is supported. Beyond it nothing is known. Django itself refuses what
 # is too old.
 TESTED: Mapping[str, tuple[tuple[int, int], tuple[int, int]]] = {
     "MariaDB": ((10, 6), (11, 8)),

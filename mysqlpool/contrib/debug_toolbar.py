@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import MySQLdb
 from django.core.exceptions import ImproperlyConfigured
 from django.template import Engine
 
@@ -169,7 +168,7 @@ class _Watched:
         record = lease.record
         self.wait = None if record is None else record.since - begun if lease.waited else 0.0
         self.session: Any = lease.session
-        self.number = _number(self.session)
+        self.number: int = self.session.number
         self.opened = not self.session.settled
         self.held: float | None = None  # seconds, once it has ended
         self.discard: str | None = None
@@ -243,14 +242,6 @@ def _where() -> str:
     frame = own_frame(here)
     # What is awaited runs in a thread in which nothing is the application's.
     return "asynchronous code" if frame is here else place((frame.f_code, frame.f_lasti))
-
-
-def _number(session: Any) -> int | None:
-    """What the server calls the session. Sends nothing."""
-    try:
-        return int(session.thread_id())
-    except MySQLdb.Error:  # It was closed meanwhile.
-        return None
 
 
 def _shown(sql: bytes) -> str:

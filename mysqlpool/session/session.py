@@ -70,6 +70,7 @@ class Session(Link):
         "_touched",
         "_traces",
         "alias",
+        "at_work",
         "begin_mode",
         "begun",
         "block",
@@ -114,6 +115,11 @@ class Session(Link):
 
     alias: str
     """Of which database it is, for messages."""
+
+    at_work: bool
+    """Whether its thread is amid a statement. Whoever ends the lease then, a signal handler or a
+    finalizer of that thread, has the session discarded: what is under way goes on after that.
+    """
 
     identity: Any
     """With which parameters it was opened, less the secret; and ``settings``, from which ones."""
@@ -161,7 +167,7 @@ class Session(Link):
         self._isolation_level: str | None = None
         self.alias = ""
         self.settled = self.has_baseline = self.multiplexed = self.single_use = self.begun = False
-        self.rolled_back = False
+        self.rolled_back = self.at_work = False
         self.carried = ()
         self.turn = self.cursors = 0
         self._first = True  # the holder has sent nothing yet
@@ -492,6 +498,8 @@ class Session(Link):
             return self.broken or self.dirty
         if self.single_use:
             return "reset always"
+        if self.at_work:
+            return "amid a statement"
         try:
             self._go_back()
             if self._suspect:
@@ -648,8 +656,8 @@ class Session(Link):
     def _look_back(self, sql: bytes, dirty: str | None, reads: str) -> str | None:
         """Refuse what asks for another holder's statement, and tell whether it leaves a trace.
 
-        To read what the holder's own set-up assigned is neither. To read another user variable is
-        taken for a trace: who reads it relies on the session.
+        To read what an ``init_command`` or the holder's own set-up assigned is neither. To read
+        another user variable is taken for a trace: who reads it relies on the session.
         """
         if reads != USER_VARIABLE:
             if self._first:
@@ -657,6 +665,8 @@ class Session(Link):
             return dirty
         own = self.carried if self.recording is None else self.recording.said
         former = variables_read(sql).difference(*[assignment.names for assignment in own])
+        if former:
+            former -= self._opening.assigned()
         if former and self._first and self.multiplexed:
             raise SessionStateError(reads)
         return USER_VARIABLE if former else dirty

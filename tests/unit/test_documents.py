@@ -130,7 +130,7 @@ def test_the_line_of_the_event_log_is_one_that_is_written(
     written = json.loads(JSONLinesFormatter().format(caplog.records[-1]))
     assert list(written) == list(shown)
     assert re.sub(r"\d", "0", written["time"]) == re.sub(r"\d", "0", shown["time"])
-    for own in ("time", "pid", "thread"):
+    for own in ("time", "host", "pid", "thread"):
         written[own] = shown[own]
     assert written == shown
 

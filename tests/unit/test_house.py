@@ -44,7 +44,10 @@ HOUSE: Mapping[str, Wing] = {
     "urls": Wing(("contrib.status", "conf.visitors"), ("django.urls",)),
     "apps": Wing(("checks", "stats_log", "events.file"), ("django",)),
     "management": Wing(
-        ("checks", "stats", "aliases.registry", "scopes", "events.reading", "conf"),
+        (
+            *("checks", "stats", "aliases.registry", "scopes", "events.machine"),
+            *("events.reading", "conf"),
+        ),
         ("django", "rich", "sqlalchemy.pool", "MySQLdb"),
     ),
     "checks": Wing(
@@ -60,7 +63,7 @@ HOUSE: Mapping[str, Wing] = {
             *("environ", "debug_toolbar", "health_check"),
         ),
     ),
-    "stats_log": Wing(("stats", "aliases.ticker", "events.log")),
+    "stats_log": Wing(("stats", "aliases.ticker", "events.log", "events.machine")),
     "stats": Wing(("aliases.registry", "pool.times", "errors")),
     "backends": Wing(("aliases", "pool", "session", "conf"), ("django", "MySQLdb")),
     "aliases": Wing(
@@ -206,12 +209,12 @@ def test_the_pool_knows_neither_django_nor_the_driver_nor_another_wing() -> None
     assert {name.partition(".")[0] for name in packages} == {"sqlalchemy"}
     # The errors are subclasses of Django's, which the errors' users catch.
     around = set().union(*(reached(module) for module in inside)) - inside
-    assert around == {"errors", "events.log"}
+    assert around == {"errors", "events.log", "events.machine"}
 
 
 @pytest.mark.parametrize("door", DOORS_WITHOUT_POOLS)
 def test_the_doors_that_end_leases_know_no_pools(door: str) -> None:
-    assert reached(door) <= {*DOORS_WITHOUT_POOLS, "events.log"}
+    assert reached(door) <= {*DOORS_WITHOUT_POOLS, "events.log", "events.machine"}
     for module in {door} | reached(door):
         assert not beyond(packages_used(module), ("asgiref", "django"))
 

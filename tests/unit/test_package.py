@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import sys
 from email.message import Message
@@ -117,3 +118,16 @@ def test_pypi_shows_all_of_readme_but_its_pictures(shown: str) -> None:
     left_out = [line for line in readme if line not in shown.splitlines()]
     assert left_out
     assert all(line.startswith((".. image::", "   :")) for line in left_out)
+
+
+def test_nothing_refers_to_a_file_that_only_a_clone_has() -> None:
+    """Whoever installed a wheel has neither docs/ nor the README beside it."""
+    elsewhere = re.compile(r"(?<![\w/])(docs/|example/|benchmarks/|\w+\.rst\b)")
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in sorted((ROOT / "mysqlpool").rglob("*"))
+        if path.suffix in (".py", ".html")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if elsewhere.search(line)
+    ]
+    assert found == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib
-import itertools
 import re
 import textwrap
 from pathlib import Path
@@ -19,7 +18,7 @@ from django.db.backends.mysql.features import DatabaseFeatures
 import mysqlpool
 from mysqlpool.checks.findings import TESTED
 from mysqlpool.conf.rules import LOG_RULES, SESSION_DEFAULTS
-from tests.documents import TEXTS, blocks_of
+from tests.documents import TEXTS, blocks_of, table
 from tests.helpers import ROOT
 from tests.unit.test_documents import KEYWORDS, extras
 from tests.unit.test_events_page import logged
@@ -43,28 +42,9 @@ def sentence(start: str) -> set[str]:
     return names(match[1])
 
 
-def rows(*headings: str) -> list[list[str]]:
-    """The rows of the table with these headings. One without a first cell goes on with the last."""
-    tables = re.findall(r"(?m)^(=+(?:  =+)+)\n(.+)\n\1\n((?:.+\n)+?)\1$", TEXT)
-    for border, head, body in tables:
-        starts = [m.start() for m in re.finditer("=+", border)] + [None]
-        pairs = list(itertools.pairwise(starts))
-        if [head[a:b].strip() for a, b in pairs][: len(headings)] != list(headings):
-            continue
-        found: list[list[str]] = []
-        for line in body.splitlines():
-            cells = [line[a:b].strip() for a, b in pairs]
-            if cells[0]:
-                found.append(cells)
-            else:
-                found[-1] = [f"{x} {y}".strip() for x, y in zip(found[-1], cells, strict=True)]
-        return found
-    raise AssertionError(f"no table has the headings {headings}")
-
-
 # Public names
 
-MODULES = {row[0].strip("`"): names(row[1]) for row in rows("Module", "Names")}
+MODULES = {row[0].strip("`"): names(row[1]) for row in table("Module", "Names")}
 
 # Doors whose names `mysqlpool` itself exports, and those that nobody imports.
 EXPORTED = {"executor", "release", "scopes", "stats"}
@@ -167,17 +147,17 @@ def sources() -> str:
 
 PAIRS = {
     (python, django)
-    for django, pythons, _ in rows("Django", "Python")
+    for django, pythons, _ in table("Django", "Python")
     for python in pythons.split(", ")
 }
 PYTHONS = {python for python, _ in PAIRS}
 DJANGOS = {django for _, django in PAIRS}
 SERVERS = {
     (server, series): djangos.split(", ")
-    for server, series, djangos, _ in rows("Server", "Series", "Django")
+    for server, series, djangos, _ in table("Server", "Series", "Django")
 }
 SERIES = SERVERS.keys()
-PACKAGES = {row[0]: row[1].split(", ") for row in rows("Package", "Versions")}
+PACKAGES = {row[0]: row[1].split(", ") for row in table("Package", "Versions")}
 
 
 def dotted(digits: str) -> str:

@@ -9,13 +9,15 @@ import pstats
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.db import connections, transaction
 
 from mysqlpool import release_connections
-from mysqlpool.contrib.debug_toolbar import PoolPanel
+from mysqlpool.contrib.debug_toolbar import PoolPanel, _Recorder
+from mysqlpool.pool import Lease
 from tests.helpers import HANG, ROOT, lease_all
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other", "stock"])
@@ -149,6 +151,36 @@ def test_a_lease_that_ended_before_the_panel_is_made_is_told_as_it_ended(
     run: Run, lease: str
 ) -> None:
     run("an_ended_lease_is_told_as_it_ended", lease, toolbar_first=True)
+
+
+def test_a_session_that_is_never_used_twice_is_told_as_discarded(run: Run) -> None:
+    run("a_session_for_one_lease", "task", pool={"reset": "always"})
+
+
+def test_a_lease_ends_once_also_where_its_end_was_interrupted() -> None:
+    class Grantor:
+        def give_back(self, lease: Lease) -> None:
+            raise KeyboardInterrupt
+
+        def discard(self, lease: Lease, reason: str) -> None:
+            pass
+
+    recorder, lease = _Recorder(), Lease(Grantor())  # type: ignore[arg-type]
+    lease.session = SimpleNamespace(number=7, settled=True, witness=None)
+    assert recorder.leasing("default", lambda: lease) is lease
+    with pytest.raises(KeyboardInterrupt):
+        lease.give_back()
+    (before,) = recorder.as_dict()["leases"]
+    lease.discard("interrupted")
+    assert recorder.as_dict()["leases"] == [before]
+    assert not before["is_held"]
+
+
+def test_a_pool_that_was_closed_as_it_was_asked_is_no_lease() -> None:
+    """The wrapper asks the next pool then."""
+    recorder = _Recorder()
+    assert recorder.leasing("default", lambda: None) is None
+    assert recorder.as_dict()["total_leases"] == 0
 
 
 def test_after_a_view_that_failed_nobody_looks_on(run: Run) -> None:

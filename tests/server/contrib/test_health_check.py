@@ -16,16 +16,19 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, transaction
 from django.db.backends.signals import connection_created
+from django.db.utils import ConnectionHandler
 from django.test import AsyncClient, Client, override_settings
 from django.urls import path
-from health_check.exceptions import ServiceUnavailable
+from health_check.exceptions import ServiceReturnedUnexpectedResult, ServiceUnavailable
 from health_check.views import HealthCheckView
 
 import mysqlpool
 from mysqlpool import release_connections
+from mysqlpool.contrib import health_check
 from mysqlpool.contrib.health_check import PoolHealthCheck
+from mysqlpool.session.link import Link
 from tests.faults.proxy import Proxy
-from tests.helpers import in_thread, lease_all, session_id
+from tests.helpers import identified, in_thread, lease_all, session_id
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other", "stock"])
 
@@ -190,6 +193,48 @@ def test_what_a_server_refuses_is_told_by_its_number_alone(settle: Any) -> None:
     settle(USER="nobody_known", PASSWORD="hunter2")
     message = unavailable(alias="other")
     assert message.startswith("database 'other' cannot be asked: OperationalError (error 1")
+
+
+def test_a_server_that_refuses_another_session_is_told_by_its_number(
+    settle: Any, observer: Any
+) -> None:
+    """The pool might have two, and the account one."""
+    observer.query(f"CREATE USER one@'%%' {identified('hunter2')} WITH MAX_USER_CONNECTIONS 1")
+    try:
+        observer.query("GRANT ALL ON *.* TO one@'%%'")
+        settle({"pool_size": 2, "timeout": 60}, USER="one", PASSWORD="hunter2")
+        with held("other"):
+            message = refused(alias="other", timeout=0.2)
+        mysqlpool.close_pool("other")
+    finally:
+        observer.query("DROP USER one@'%%'")
+    assert ": 1 of 2 are in use, 0 more threads wait, and the server refused" in message
+    assert message.endswith("refused to open one (error 1226)")
+
+
+def test_an_answer_that_is_not_the_one_asked_for_is_no_health(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such as one to a former statement. It is the worse news where another does not answer."""
+    monkeypatch.setattr(Link, "ask", lambda self, sql: "2")
+    for alias in ["default", ["default", "nowhere"]]:
+        with pytest.raises(ServiceReturnedUnexpectedResult, match="'default' answered SELECT 1 ot"):
+            PoolHealthCheck(alias=alias).run()
+    assert in_use() == {}
+
+
+def test_a_project_without_a_database_of_mysqlpools_is_told_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    others = ConnectionHandler({"default": connections["stock"].settings_dict})
+    monkeypatch.setattr(health_check, "connections", others)
+    assert refused() == "no database is on mysqlpool's engine"
+
+
+def test_version_3_of_the_package_asks_by_its_own_name_of_it() -> None:
+    PoolHealthCheck(alias="default").check_status()
+    with pytest.raises(ServiceUnavailable, match="there is no database"):
+        PoolHealthCheck(alias="nowhere").check_status()
 
 
 def test_one_database_that_fails_does_not_hide_another(settle: Any) -> None:

@@ -240,6 +240,15 @@ def test_a_view_that_streams_after_its_transaction_is_told(
     assert "'default'" in message.msg
 
 
+def test_what_is_no_url_is_left_to_django(
+    databases: Databases, run: Run, urls: Callable[..., None]
+) -> None:
+    databases["default"] = atomic()
+    urls(streaming)
+    sys.modules["urls_of_this_test"].urlpatterns.insert(0, "no URL")
+    assert [message.id for message in run()] == ["mysqlpool.W010"]
+
+
 def test_each_view_is_told_once(databases: Databases, run: Run, urls: Callable[..., None]) -> None:
     databases["default"] = atomic()
     urls(streaming, streaming, inside, plain)

@@ -28,6 +28,19 @@ def test_gunicorns_file_tells_processes_and_threads(tmp_path: Path) -> None:
     ]
 
 
+def test_gunicorns_hooks_and_classes_are_not_what_it_is_told(tmp_path: Path) -> None:
+    """A name that a function or class has is no number, though one stood there before."""
+    hooks = "def post_fork(server, worker):\n    workers = 9\n"
+    (workers,) = found(tmp_path, f"workers = 3\nthreads = 5\n{hooks}class threads: pass\n")
+    assert (workers.processes, workers.threads) == (3, None)
+
+
+def test_gunicorn_may_be_told_without_a_file(tmp_path: Path) -> None:
+    (workers,) = found(tmp_path, GUNICORN_CMD_ARGS="--threads 4", WEB_CONCURRENCY="2")
+    assert (workers.processes, workers.processes_source) == (2, "WEB_CONCURRENCY")
+    assert (workers.threads, workers.threads_source) == (4, "GUNICORN_CMD_ARGS")
+
+
 def test_gunicorns_file_is_read_and_not_run(tmp_path: Path) -> None:
     (workers,) = found(tmp_path, "workers = 3\nraise SystemExit('I was run')\n")
     assert workers.processes == 3

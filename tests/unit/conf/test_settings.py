@@ -17,7 +17,14 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pytest_django import Settings
-from sqlalchemy.pool import AssertionPool, NullPool, Pool, QueuePool, SingletonThreadPool
+from sqlalchemy.pool import (
+    AssertionPool,
+    AsyncAdaptedQueuePool,
+    NullPool,
+    Pool,
+    QueuePool,
+    SingletonThreadPool,
+)
 
 from mysqlpool.conf.rules import RULES
 from mysqlpool.conf.settings import (
@@ -304,15 +311,17 @@ def test_a_refused_setting_names_its_alias() -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
+    "wanted",
     [
         "AsyncAdaptedQueuePool",
         "FallbackAsyncAdaptedQueuePool",
         "sqlalchemy.pool.AsyncAdaptedQueuePool",
+        AsyncAdaptedQueuePool,
+        type("Derived", (AsyncAdaptedQueuePool,), {}),
     ],
 )
-def test_asyncio_pools_are_refused_with_the_reason(name: str) -> None:
-    assert "it is for asyncio drivers, and mysqlclient is none" in refusal({"class": name})
+def test_asyncio_pools_are_refused_with_the_reason(wanted: Any) -> None:
+    assert "it is for asyncio drivers, and mysqlclient is none" in refusal({"class": wanted})
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ import logging
 import threading
 
 import pytest
+from django.db import DatabaseError
 
-from mysqlpool.management.census import Census, Group, address, grouped, told, unlogged
+from mysqlpool.management.census import _LISTS, Census, Group, address, grouped, told, unlogged
+from mysqlpool.management.census import _listed as listed
 
 GROUPS = (Group("app", "web", 8, 1, 3), Group("cron", "web", 2, 0, 0))
 
@@ -32,6 +34,35 @@ def test_sessions_are_counted_by_user_and_host_the_most_first() -> None:
         Group("app", "localhost", 1, 0, 0),
         Group("cron", "web", 1, 1, 7),
     )
+
+
+class Lists:
+    """A cursor on a server whose lists of sessions have these rows, and refuses the others."""
+
+    def __init__(self, *rows: list[tuple[int, str]] | None) -> None:
+        self.rows = dict(zip(_LISTS, rows, strict=True))
+        self.found: list[tuple[int, str]] = []
+
+    def execute(self, sql: str) -> None:
+        found = self.rows[sql.rpartition(" ")[2]]
+        if found is None:
+            raise DatabaseError(1142, "SELECT command denied")
+        self.found = found
+
+    def fetchall(self) -> list[tuple[int, str]]:
+        return self.found
+
+
+def test_the_first_list_of_sessions_that_has_the_own_one_is_taken() -> None:
+    """The other one is of a server that keeps it empty, or does not know it."""
+    own, others = (7, "app"), (8, "cron")
+    assert listed(Lists([own], [own, others]), 7, "9.7.4") == [own]
+    assert listed(Lists([], [own, others]), 7, "9.7.4") == [own, others]
+    assert listed(Lists(None, [own]), 7, "9.7.4") == [own]
+    assert listed(Lists(None, [own]), 7, "10.11.19-MariaDB") == [own]
+    assert listed(Lists([], [others]), 7, "9.7.4") == [others]
+    with pytest.raises(DatabaseError, match="denied"):
+        listed(Lists([], None), 7, "9.7.4")
 
 
 def test_the_servers_own_threads_are_no_sessions() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 from typing import Any
 
 import pytest
+import rich.progress
 from django.core.management.base import BaseCommand
 
 from mysqlpool.management.screen import Line, Screen, Table, plain
@@ -69,6 +71,29 @@ def test_a_table_keeps_its_words_whole_on_a_narrow_terminal(
     text = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
     assert [line.split() for line in text.splitlines() if "program" in line] == [list(names)]
     assert any("manage.py (ended)" in line and "67,890" in line for line in text.splitlines())
+
+
+@pytest.mark.parametrize("columns", [30, 40, 80, 200])
+def test_a_live_table_keeps_its_words_whole_and_within_the_terminal(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Terminal()
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    names = ("program", "alias", "pid", "in use", "waiting", "timeouts", "wait p95", "lease p95")
+    row = ("manage.py (ended)", "default", "4711", "5 of 10", "12,345", "0", "0.35 ms", "24 ms")
+    with Screen(BaseCommand(), {}) as screen:
+        screen.redraw([Line("first"), Table("Pools", names, [row, row], names=2)])
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue())
+    lines = text.replace("\r", "\n").splitlines()
+    assert max(map(len, lines)) <= columns
+    for cell in row:
+        assert sum(cell in line for line in lines) >= 2, f"{cell} is broken in two"
+    pairs = [f"{name} {cell}" for name, cell in zip(names[2:], row[2:], strict=True)]
+    shown = {any(pair in line for line in lines) for pair in pairs}
+    assert shown == {columns < 200}, "below each other only where the table is too wide"
 
 
 @pytest.mark.parametrize("how", ["option", "environment"])
@@ -142,6 +167,55 @@ def test_nothing_is_raised_where_the_reader_has_gone() -> None:
 
     show(lambda screen: screen.document({}))
     show(lambda screen: screen.show([TABLE]))
+
+
+def test_nothing_is_raised_where_the_reader_has_gone_before_the_last_words() -> None:
+    """What was written is still in Python's buffer then, which is flushed at the end."""
+
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    out = Full()
+    with Screen(BaseCommand(stdout=out), {"json": True}) as screen:
+        screen.document({})
+    with pytest.raises(ValueError, match="its own"), Screen(BaseCommand(stdout=out), {}) as screen:
+        raise ValueError("its own")
+
+
+def test_a_bar_on_a_terminal_names_the_step_and_how_many_are_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out, err = Terminal(), Terminal()
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("sys.stderr", err)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    bars: list[tuple[str, float, float | None]] = []
+
+    class Noted(rich.progress.Progress):
+        def update(self, *args: Any, **kwargs: Any) -> None:
+            super().update(*args, **kwargs)
+            bars.extend((one.description, one.completed, one.total) for one in self.tasks)
+
+    monkeypatch.setattr(rich.progress, "Progress", Noted)
+    with Screen(BaseCommand(), {}) as screen, screen.progress(2) as begins:
+        begins("first [b]")
+        begins("second")
+    assert bars == [("first [b]", 0, 2), ("second", 1, 2)]
+    assert "second" in err.getvalue()
+    assert out.getvalue() == ""
+
+
+def test_steps_are_lines_where_the_terminal_has_no_rich_and_nothing_where_nobody_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    for err, expected in [(Terminal(), "first ...\n"), (io.StringIO(), "")]:
+        monkeypatch.setattr("sys.stderr", err)
+        with Screen(BaseCommand(), {}) as screen, screen.progress(1) as begins:
+            begins("first")
+        assert err.getvalue() == expected
 
 
 def test_a_name_that_the_stream_cannot_write_is_escaped() -> None:

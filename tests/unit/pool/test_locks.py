@@ -41,6 +41,7 @@ def test_a_lock_is_free_after_a_signal_at_any_moment(alarms: None) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
         while not over.is_set():
             under(lock, pass_by)
+            time.sleep(0)  # The other thread would starve else, as no lock of Python's is fair.
 
     thread = threading.Thread(target=others)
     thread.start()

@@ -164,6 +164,14 @@ def what_is_renewed() -> None:
     assert only_database()["discards"] == 0
 
 
+def a_session_for_one_lease() -> None:
+    get("/read/")
+    lease = only_lease()
+    assert (lease["is_held"], lease["discard"], lease["renewed"]) == (True, "reset always", False)
+    assert "discarded: reset always" in content()
+    assert_nothing_is_out()
+
+
 def what_cannot_be_shown() -> None:
     get("/execute/", sql=f"SET @name = 'it\\'s {SECRET}'")
     assert "backslash" in only_lease()["statement"]
