@@ -157,7 +157,7 @@ class TransactionTenure(Tenure):
         self.rest_if_free()
 
     def cursor_lost(self, turn: int) -> None:
-        """One of the present lease's cursors was closed or collected, by this thread or another one.
+        """One of the present lease's cursors was closed or collected, by this or another thread.
 
         What another thread's collector finds may be an iterator, which closes its cursor. That
         thread must neither count nor end the lease: it only notes it, unless the threads share it.
