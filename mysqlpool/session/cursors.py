@@ -21,8 +21,6 @@ def guarded(kind: type[Any], guard: type[GuardedCursor]) -> type[Any]:
 class Tenure(Protocol):
     """Whose a session is at present, as far as cursors tell of their end."""
 
-    def cursor_closed(self) -> None: ...
-
     def cursor_lost(self, turn: int) -> None: ...
 
 
@@ -233,7 +231,7 @@ class CountedCursor(GuardedCursor):
             super().close()
         finally:
             if session is not None and session.turn == self._turn:
-                self._tenure.cursor_closed()
+                self._tenure.cursor_lost(self._turn)  # Perhaps with an iterator, see there.
 
     def __del__(self) -> None:
         session = self.connection

@@ -159,12 +159,13 @@ class TransactionTenure(Tenure):
         self.rest_if_free()
 
     def cursor_lost(self, turn: int) -> None:
-        """One of the present lease's cursors was collected, by this thread or another one.
+        """One of the present lease's cursors was closed or collected, by this or another thread.
 
-        Another thread must neither count nor end the lease: it only notes it.
+        What another thread's collector finds may be an iterator, which closes its cursor. That
+        thread must neither count nor end the lease: it only notes it, unless the threads share it.
         """
-        lease = self.lease
-        if threading.get_ident() == self.wrapper._thread_ident:
+        lease, wrapper = self.lease, self.wrapper
+        if threading.get_ident() == wrapper._thread_ident or wrapper.allow_thread_sharing:
             self.cursor_closed()
         elif lease is not None:
             self.strays.append((lease.session, turn))

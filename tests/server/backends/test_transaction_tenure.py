@@ -110,6 +110,19 @@ def test_a_cursor_collected_by_another_thread_ends_no_lease_there() -> None:
     assert out() == 0
 
 
+def test_an_iterator_that_another_thread_closes_ends_no_lease_there() -> None:
+    """As the collector does with one that an ``async for`` left, in the event loop's thread."""
+    Row.objects.bulk_create([Row(text=str(number)) for number in range(300)])
+    rows = iter(Row.objects.order_by("pk").iterator(chunk_size=50))
+    next(rows)
+    first = session_id()
+    with in_thread(rows.close):  # type: ignore[attr-defined]
+        pass
+    assert out() == 1
+    assert session_id() == first
+    assert out() == 0
+
+
 def test_an_iterator_is_served_by_one_session_to_its_last_row() -> None:
     Row.objects.bulk_create(Row(text=str(n)) for n in range(10))
     seen = []
