@@ -49,7 +49,8 @@ def test_who_looks_on_at_one_task_is_told_of_no_others() -> None:
     pool: Any = SimpleNamespace(lease=lambda *args: args)
 
     def work() -> None:
-        assert leasing(wrapper, pool)("access", None) == ("access", None)
+        take: Any = leasing(wrapper, pool)
+        assert take("access", None) == ("access", None)
         not_sent(wrapper, 3)
 
     own, anothers = contextvars.Context(), contextvars.Context()

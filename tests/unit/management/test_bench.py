@@ -86,7 +86,7 @@ def test_where_a_thread_cannot_be_started_the_others_end_and_the_error_is_told(
         started.append(worker)
 
     monkeypatch.setattr(Worker, "start", start_two)
-    monkeypatch.setitem(load.WORKS, "nothing", lambda alias: None)  # type: ignore[arg-type]
+    monkeypatch.setitem(load.WORKS, "nothing", lambda alias: None)
     with pytest.raises(RuntimeError, match="can't start new thread"):
         Load("default").run("nothing", 3, HANG)
     assert not any(worker.is_alive() for worker in started)
