@@ -197,7 +197,11 @@ class DatabaseWrapper(LateTransactions):
 
     def _are_statements_heard(self) -> bool:
         """Whether an engine, or who patched one, hears of the statements that Django sends."""
-        return _STATEMENTS.are_replaced(self) or CursorWrapper.execute is not _EXECUTE
+        return (
+            _STATEMENTS.are_replaced(self)
+            or CursorWrapper.execute is not _EXECUTE
+            or _code_of_cursor() is not _CODE_OF_CURSOR
+        )
 
     def _speaks_after_connecting(self) -> bool:
         """Whether an engine made of this one may speak as connect() or ensure_connection() ends."""
@@ -706,9 +710,15 @@ def _djangos() -> tuple[Any, ...]:
     return mysql.DatabaseWrapper.init_connection_state, BaseDatabaseWrapper.init_connection_state
 
 
+def _code_of_cursor() -> object:
+    """ddtrace leaves the function, and puts other code into it."""
+    return getattr(mysql.DatabaseWrapper.cursor, "__code__", None)
+
+
 # Who patches one of Django's own, as agents do, wants to be heard, and speaks for one holder.
 _DJANGOS = tuple(map(djangos, _djangos()))
 _EXECUTE = djangos(CursorWrapper.execute)
+_CODE_OF_CURSOR = _code_of_cursor()
 _PARAMETERS_OF_DJANGO = djangos(mysql.DatabaseWrapper.get_connection_params)
 
 

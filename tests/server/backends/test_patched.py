@@ -292,3 +292,19 @@ def test_who_patches_cursors_sees_the_statements_about_savepoints(lease: str, wh
         return texts
 
     assert seen(lease) == seen("stock")
+
+
+@in_both_modes
+def test_who_puts_other_code_into_djangos_cursor_sees_the_statements_about_savepoints(
+    lease: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ddtrace does, which leaves the function itself."""
+    cursor: Any = BaseDatabaseWrapper.cursor
+    monkeypatch.setattr(cursor, "__code__", cursor.__code__.replace(co_name="traced"))
+    with (
+        named(ours.DatabaseWrapper(settings(lease), ALIAS)) as wrapper,
+        transaction.atomic(ALIAS),
+    ):
+        assert wrapper.connection is None
+        with transaction.atomic(ALIAS):
+            assert wrapper.connection is not None
