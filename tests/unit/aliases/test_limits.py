@@ -113,3 +113,34 @@ def test_no_duplicate_is_left_open(pair: Pair, clock: FakeClock) -> None:
         pass
     ours.close()
     assert theirs.recv(1) == b""
+
+
+def test_an_interruption_before_the_block_begins_leaves_no_limit_and_no_socket(
+    pair: Pair, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = pair
+
+    def interrupt(one: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mysqlpool.pool.caretaker, "watch", interrupt)
+    limits = Limits("x")
+    limit = Limit(limits, ours.fileno(), 5)
+    with pytest.raises(KeyboardInterrupt), limit:
+        raise AssertionError("it begins")
+    assert limits.next_look() == float("inf")
+    assert limit._socket.fileno() == -1
+    theirs.send(b"x")
+    assert ours.recv(1) == b"x"
+
+
+def test_a_block_that_ends_as_its_time_is_found_to_be_over_is_left_alone(
+    pair: Pair, clock: FakeClock
+) -> None:
+    """The caretaker has seen its limit just before the block took it away."""
+    ours, theirs = pair
+    with (limit := Limit(Limits("x"), ours.fileno(), 5)):
+        pass
+    limit.enforce()
+    theirs.send(b"x")
+    assert ours.recv(1) == b"x"

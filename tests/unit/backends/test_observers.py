@@ -49,8 +49,8 @@ def test_who_looks_on_at_one_task_is_told_of_no_others() -> None:
     pool: Any = SimpleNamespace(lease=lambda *args: args)
 
     def work() -> None:
-        take: Any = leasing(wrapper, pool)
-        assert take("access", None) == ("access", None)
+        lease: Any = leasing(wrapper, pool)("access", None)
+        assert lease == ("access", None)
         not_sent(wrapper, 3)
 
     own, anothers = contextvars.Context(), contextvars.Context()

@@ -86,6 +86,44 @@ def test_a_connect_that_makes_something_due_earlier_wakes_the_thread(
     assert slow.checkedin() == 1
 
 
+def test_an_interruption_as_the_thread_starts_is_the_error_that_is_seen(
+    driver: FakeDriver, caretaker: Caretaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`threading` then looks for what the new thread has removed already: a KeyError."""
+
+    class Interruption(BaseException):
+        pass
+
+    def start(thread: threading.Thread) -> None:
+        try:
+            raise Interruption
+        except Interruption:
+            limbo: dict[threading.Thread, None] = {}
+            del limbo[thread]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mysqlpool.pool.caretaker._Thread, "start", start)
+        with pytest.raises(Interruption) as caught:
+            fair_pool(FakeDriver(), max_idle=HANG * 100).lease()
+    assert caught.value.__cause__ is None
+    lease_and_return(fair_pool(driver, max_idle=0.1))
+    until(lambda: not driver.open)
+
+
+def test_a_thread_that_finds_another_in_its_place_ends(
+    driver: FakeDriver, caretaker: Caretaker
+) -> None:
+    lease_and_return(fair_pool(driver, max_idle=HANG * 100))
+    present = caretaker._thread
+    assert present is not None
+    other = mysqlpool.pool.caretaker._Thread(caretaker._work)
+    other.start()
+    other.join(HANG)
+    assert not other.is_alive()
+    assert present is caretaker._thread
+    assert present.is_alive()
+
+
 def test_no_thread_is_started_where_nothing_can_become_due(
     driver: FakeDriver, caretaker: Caretaker
 ) -> None:

@@ -123,3 +123,17 @@ def test_a_default_timeout_does_not_make_the_drivers_socket_non_blocking(pair: P
     finally:
         socket.setdefaulttimeout(None)
     assert os.get_blocking(ours.fileno())
+
+
+def test_the_own_port_is_known_while_there_is_a_connection(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """Of a Unix socket it is 0, which is no port."""
+    ours, theirs = pair
+    number = ours.fileno()
+    assert sockets.own_port(number) == theirs.getpeername()[1]
+    unix, other = socket.socketpair()
+    with unix, other:
+        assert sockets.own_port(unix.fileno()) == 0
+    ours.close()
+    assert sockets.own_port(number) is None

@@ -28,6 +28,7 @@ DIRTY = {
     "SET STATEMENT timestamp = 1 FOR SELECT 1": "SET",
     "SET STATEMENT max_statement_time = 1 FOR SET x = 1": "SET",
     "SET STATEMENT max_statement_time = (SELECT 1) FOR SELECT 1": "SET",
+    "SELECT x := 1": "a statement that was not recognised",
     "USE x": "USE",
     "CALL x()": "CALL",
     "LOCK TABLES x READ": "LOCK",
