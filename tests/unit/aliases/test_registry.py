@@ -45,11 +45,12 @@ def test_a_pool_is_made_once_and_again_for_other_settings(alias: str) -> None:
 
 
 def test_who_comes_second_while_the_first_makes_one_has_that_one(alias: str) -> None:
-    first: Any = Pool("one")
+    own = Pool("one")
+    first: Any = own
 
     def late() -> Any:
         assert pool_for(alias, "one", lambda: first) is first
         return Pool("one")
 
     assert pool_for(alias, "one", late) is first
-    assert not first.is_closed
+    assert not own.is_closed

@@ -116,7 +116,7 @@ def test_a_thread_that_finds_another_in_its_place_ends(
     lease_and_return(fair_pool(driver, max_idle=HANG * 100))
     present = caretaker._thread
     assert present is not None
-    other = mysqlpool.pool.caretaker._Thread(caretaker._work)
+    other = mysqlpool.pool.caretaker._Thread(caretaker._work, 0.0)
     other.start()
     other.join(HANG)
     assert not other.is_alive()
