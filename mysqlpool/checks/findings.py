@@ -344,12 +344,16 @@ def beginnings(subject: Subject, facts: ServerFacts) -> Finding | None:
 
 
 def renewals(subject: Subject, facts: ServerFacts) -> Finding | None:
-    if not facts.init_connect:
+    if facts.init_connect:
+        topic, state = "init_connect", "set"
+    elif facts.native_foreign_keys is False:
+        topic, state = "innodb_native_foreign_keys", "off"
+    else:
         return None
     return Finding(
         Level.OK,
-        "init_connect",
-        "is set, so a session that was left dirty is closed and opened anew, and not renewed",
+        topic,
+        f"is {state}, so a session that was left dirty is closed and opened anew, and not renewed",
     )
 
 

@@ -24,7 +24,7 @@ from .failures import Failure
 from .lexical import without_comments
 from .link import READ_ONLY_TRANSACTION, Link, reason
 from .reading import ORDINARY, classifier_of
-from .renewal import Renewals, clears, is_djangos, is_known
+from .renewal import Renewals, at_a_connect, clears, is_djangos, is_known
 from .set_up import NO_SET_UP, Assignment, Parameters, Recording, SetUp
 from .statements import USER_VARIABLE, variables_read
 from .traces import NAMED_LOCK, SWITCHES, Change, Switch, Traces, Unlock, change_of
@@ -40,9 +40,6 @@ _KILLED, _INTERRUPTED = 1317, "Query execution was interrupted"
 # A statement of so many bytes goes out by itself: together with what is sent ahead it would be
 # copied, and might be larger than the server's max_allowed_packet allows.
 _LONG = 16_000
-
-# COM_CHANGE_USER does not run this for the server, as both servers were seen to do.
-_AT_A_CONNECT = b"SELECT @@GLOBAL.init_connect"
 
 
 class Session(Link):
@@ -332,7 +329,7 @@ class Session(Link):
 
     def _may_change_user(self) -> bool:
         """Whether we know as whom, and the server would do nothing else at a connect."""
-        return self._opening.knows_account() and not self.ask(_AT_A_CONNECT)
+        return self._opening.knows_account() and not self.ask(at_a_connect(self.get_server_info()))
 
     def _change_user(self, parameters: Mapping[str, Any]) -> bool:
         """Forget all that a session can have; False where the server, or a proxy, refuses it."""
@@ -394,8 +391,9 @@ class Session(Link):
                 self._opening.change_user(self, parameters)
                 self._say_again(*self._opening.first_words())
                 own = *self._first_sets(), *self._baseline
-                if self._say_together(*own, _AT_A_CONNECT) not in (b"", ""):
-                    self.broken = "init_connect"
+                answer = self._say_together(*own, at_a_connect(self.get_server_info()))
+                if answer:
+                    self.broken = answer.decode() if isinstance(answer, bytes) else str(answer)
         except TimeoutError:
             self.broken = NO_ANSWER
         except MySQLdb.Error as error:

@@ -275,6 +275,13 @@ def test_that_nothing_is_renewed_with_an_init_connect_is_said_without_its_text()
     assert "secret" not in repr(replace(FACTS, init_connect="SET @secret = 1"))
 
 
+def test_that_nothing_is_renewed_where_mysql_keeps_foreign_keys_itself_is_said() -> None:
+    """None is a server without that variable."""
+    topic = "innodb_native_foreign_keys"
+    assert found(subject(), native_foreign_keys=False)[topic].level is OK
+    assert all(topic not in found(subject(), native_foreign_keys=on) for on in (True, None))
+
+
 # Threads
 
 
