@@ -133,3 +133,24 @@ def test_a_transaction_left_open_by_hand_is_rolled_back() -> None:
     assert connection.connection is None
     assert Row.objects.count() == 0
     assert transaction.get_autocommit() is True
+
+
+def test_another_threads_connection_is_left_to_that_thread() -> None:
+    """As LiveServerTestCase gives its own to the threads of its server."""
+    wrapper = connections["default"]
+    lease_all("default")
+    wrapper.inc_thread_sharing()
+
+    def work() -> None:
+        connections["default"] = wrapper
+        lease_all("default")
+        release_connections()
+
+    try:
+        with in_thread(work):
+            pass
+        assert leased() == ["default"]
+    finally:
+        wrapper.dec_thread_sharing()
+    release_connections()
+    assert leased() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
 import threading
@@ -16,7 +17,7 @@ from django.db import close_old_connections
 from django.utils.connection import ConnectionDoesNotExist
 
 from mysqlpool import PooledThreadPoolExecutor, auto_close_db
-from mysqlpool.scopes import is_scoped
+from mysqlpool.scopes import Scope, is_scoped
 from tests.helpers import run_threads
 
 
@@ -163,3 +164,42 @@ def test_a_thread_that_forks_is_the_childs_main_one() -> None:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
     assert run_threads(fork) == [0]
+
+
+class Interruption(BaseException):
+    """What a signal handler raises."""
+
+
+def test_a_scope_says_which_aliases_are_its_own() -> None:
+    assert repr(auto_close_db()) == "auto_close_db(using=None)"
+    assert repr(auto_close_db(using=["default"])) == "auto_close_db(using=('default',))"
+
+
+def test_scopes_that_end_in_another_order_each_end_once() -> None:
+    def work() -> None:
+        first, second = auto_close_db(), auto_close_db()
+        with contextlib.ExitStack() as one, contextlib.ExitStack() as other:
+            one.enter_context(first)
+            other.enter_context(second)
+            one.close()
+            assert is_scoped()
+            other.close()
+            assert not is_scoped()
+            second.__exit__(None, None, None)
+            assert not is_scoped()
+
+    run_threads(work)
+
+
+def test_a_scope_whose_end_is_interrupted_is_left_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*args: Any) -> None:
+        raise Interruption
+
+    def work() -> None:
+        with pytest.raises(Interruption), auto_close_db():
+            monkeypatch.setattr(Scope, "_close", interrupt)
+        assert not is_scoped()
+
+    run_threads(work)

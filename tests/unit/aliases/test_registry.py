@@ -31,15 +31,15 @@ def alias() -> Iterator[str]:
 
 
 def test_a_pool_is_made_once_and_again_for_other_settings(alias: str) -> None:
-    made: list[Any] = []
+    made: list[Pool] = []
 
     def make(key: str) -> Any:
         made.append(Pool(key))
         return made[-1]
 
-    first = pool_for(alias, "one", lambda: make("one"))
+    first: Any = pool_for(alias, "one", lambda: make("one"))
     assert pool_for(alias, "one", lambda: make("one")) is first
-    second = pool_for(alias, "another", lambda: make("another"))
+    second: Any = pool_for(alias, "another", lambda: make("another"))
     assert made == [first, second]
     assert [pool.is_closed for pool in made] == [True, False]
 
