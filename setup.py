@@ -18,10 +18,12 @@ def version() -> str:
 
 
 def long_description() -> str:
-    return "\n\n".join(
+    """README and changes, less the pictures that are files of the repository: PyPI has none."""
+    text = "\n\n".join(
         (ROOT / name).read_text(encoding="utf-8").strip()
         for name in ("README.rst", "CHANGELOG.rst")
     )
+    return re.sub(r"^\.\. image:: (?!https:).*\n(?: +.*\n)*\n?", "", text, flags=re.MULTILINE)
 
 
 BENCH = [

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from mysqlpool.management.words import positive_integer, positive_seconds
 from tests.server import ServerError, add_server_option, server_from_environment_or_private
 
 from .scenarios import SCENARIOS
@@ -60,10 +61,10 @@ def parser_of() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="print the names, and end")
     parser.add_argument("--quick", action="store_true", help="to see whether all works: no figures")
     parser.add_argument(
-        "--rounds", type=positive(int), metavar="N", help="turns of each contestant"
+        "--rounds", type=positive_integer, metavar="N", help="turns of each contestant"
     )
     parser.add_argument(
-        "--seconds", type=positive(float), metavar="S", help="of each turn that takes a time"
+        "--seconds", type=positive_seconds, metavar="S", help="of each turn that takes a time"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--plot", action="store_true", help="draw SVG and PNG into --output")
@@ -83,16 +84,6 @@ def scenario(name: str) -> str:
     if name not in SCENARIOS:
         raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(SCENARIOS)}")
     return name
-
-
-def positive(kind: type[Any]) -> Any:
-    def parse(text: str) -> Any:
-        value = kind(text)
-        if not value > 0:
-            raise argparse.ArgumentTypeError(f"must be more than 0, not {text}")
-        return value
-
-    return parse
 
 
 def lacking(names: Sequence[str]) -> str | None:

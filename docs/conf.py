@@ -26,6 +26,8 @@ autodoc_typehints = "description"
 copybutton_prompt_text = "$ "
 
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["tables.css"]
 html_title = f"mysqlpool {release}"
 
 # Pages that answer a robot with an error, though a browser gets them.

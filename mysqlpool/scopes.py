@@ -175,12 +175,12 @@ class Scope:
         return self
 
     def _leave(self, scopes: list[Scope]) -> None:
-        ended = self._close(scopes)
+        ended = self._close(scopes, _thread.open)
         if ended is None or ended:
             release_connections(ended)
 
     async def _aleave(self, scopes: list[Scope]) -> None:
-        ended = self._close(scopes)
+        ended = self._close(scopes, _task_scopes())
         if ended is not None and not ended:
             return
         if os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
@@ -188,12 +188,16 @@ class Scope:
             release_connections(ended)
         await sync_to_async(release_connections, thread_sensitive=True)(ended)
 
-    def _close(self, scopes: list[Scope]) -> frozenset[str] | None:
-        """Take this scope off the list. Returns its aliases that no open scope has (None: all)."""
+    def _close(self, scopes: list[Scope], here: list[Scope]) -> frozenset[str] | None:
+        """Take this scope off its list. Returns its aliases that no scope has which is open where
+        it ends (None: all).
+
+        That is the same list, unless a generator ends in another thread or task.
+        """
         _remove_last(scopes, self)
         mine = aliases_from(self.using)
         covered: frozenset[str] = frozenset()
-        for scope in scopes:
+        for scope in here:
             aliases = aliases_from(scope.using)
             if aliases is None:
                 return frozenset()

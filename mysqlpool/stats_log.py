@@ -5,8 +5,9 @@ The only mutable globals here:
 ``_ticker``
     what has them written now, replaced as a whole.
 ``_lock``
-    is held while they are written, so that the last figures are the last. The caretaker's thread
-    and the exit take it, and the exit does not wait long.
+    is held while they are taken, so that the last figures are the last. The caretaker's thread and
+    the exit take it, and the exit does not wait long. They are told afterwards, as a handler of the
+    project's may hang.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import threading
 from typing import Any
 
 from .aliases.ticker import Ticker
-from .events.log import event_log, log_event
+from .events.log import event_log, log_event, told_afterwards
+from .events.machine import pid_space
 from .stats import stats
 
 __all__ = ["write_every"]
@@ -60,6 +62,10 @@ def _made(interval: float) -> Ticker | None:
 
 
 def _tick() -> None:
+    told_afterwards(_take)
+
+
+def _take() -> None:
     with _lock:
         if _ticker is not None:
             _write()
@@ -71,7 +77,14 @@ def _write(*, ended: bool = False) -> None:
     for alias, pool in stats().items():
         fields = {name: _short(value) for name, value in pool.as_dict().items()}
         log_event(
-            logger, logging.INFO, "statistics", alias, program=_program(), ended=ended, **fields
+            logger,
+            logging.INFO,
+            "statistics",
+            alias,
+            program=_program(),
+            ended=ended,
+            pid_space=pid_space(),
+            **fields,
         )
 
 
@@ -92,6 +105,10 @@ def _program() -> str:
 
 def _write_last() -> None:
     """At exit. Sessions that are out are counted as such: they end with the process."""
+    told_afterwards(_take_last)
+
+
+def _take_last() -> None:
     if _ticker is None or not _lock.acquire(timeout=PATIENCE):
         return
     try:

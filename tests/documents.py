@@ -113,6 +113,16 @@ def table(*headings: str) -> list[list[str]]:
     return rows_of(border, lines[start + 2 : lines.index(border, start + 2)])
 
 
+def tables_of(text: str) -> Iterator[list[list[str]]]:
+    """The rows of each simple table, without its headings."""
+    for block in re.split(r"\n\s*\n", text):
+        lines = textwrap.dedent(block).splitlines()
+        border = lines[0] if lines else ""
+        if re.fullmatch("=+( +=+)+", border):
+            *_, first, last = [n for n, line in enumerate(lines) if line == border]
+            yield rows_of(border, lines[first + 1 : last])
+
+
 def rows_of(border: str, lines: Iterable[str]) -> list[list[str]]:
     """The cells of a simple table. A line without a first cell goes on with the row before."""
     starts = [match.start() for match in re.finditer("=+", border)]

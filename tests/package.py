@@ -5,8 +5,9 @@ and what compiles mysqlclient. It works in a temporary copy of the source tree, 
 and ends with 1 at the first thing that is wrong. The tests that the sdist carries are run from it,
 as far as they are quick; ``--all-tests`` runs the whole suite.
 
-``--release TAG`` demands that sdist and wheel are what the tag names, and that CHANGELOG.rst has
-that release. ``--dist FOLDER`` keeps the two there when all is well, to be uploaded.
+``--release TAG`` demands that sdist and wheel are what the tag names, that CHANGELOG.rst has that
+release, and that nothing says any more that there is none. ``--dist FOLDER`` keeps the two there
+when all is well, to be uploaded.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ def main() -> None:
         metadata = check_metadata(sdist, wheel)
         if arguments.release:
             check_release(arguments.release, metadata["Version"], work / "source")
+            check_first_release(metadata, work / "source")
         check_sdist(sdist, work / "source")
         check_wheel(wheel, work / "source")
         try_out(wheel, work / "from-wheel")
@@ -104,10 +106,15 @@ def check_metadata(sdist: Path, wheel: Path) -> Message:
     return metadata
 
 
+LINK = (
+    r"`[^`<>]*<([^`<>]+)>`_|^\.\. _[^:]+: +(\S+)"
+    r"|^ *\.\. .*(?:image|figure):: +(\S+)|^ +:target: +(\S+)"
+)
+
+
 def dead_links(text: str) -> list[str]:
     """What the text refers to by a path in the repository, which PyPI does not have."""
-    written = re.findall(r"`[^`<>]*<([^`<>]+)>`_|^\.\. _[^:]+: +(\S+)", text, re.MULTILINE)
-    targets = {first or second for first, second in written}
+    targets = {"".join(groups) for groups in re.findall(LINK, text, re.MULTILINE)}
     # A name with an underscore at its end is another target's.
     return sorted(t for t in targets if not re.match(r"(https?|mailto):|#|.*_$", t))
 
@@ -122,6 +129,17 @@ def check_release(tag: str, version: str, source: Path) -> None:
     require(newest[1] == version, f"the newest changes in CHANGELOG.rst are of {newest[1]}")
     dated = re.fullmatch(r"\d{4}-\d\d-\d\d", newest[2])
     require(dated, f"CHANGELOG.rst has {newest[2]!r} in the place of {version}'s date")
+
+
+def check_first_release(metadata: Message, source: Path) -> None:
+    """PyPI shows the way to the source, and nothing says any more that there is no release."""
+    require(
+        metadata.get_all("Project-URL"),
+        "setup.py has no project_urls: PyPI would show no way to the source and the documentation",
+    )
+    for path in (source / "README.rst", *sorted((source / "docs").glob("*.rst"))):
+        says = "No version has been released" in path.read_text(encoding="utf-8")
+        require(not says, f"{path.relative_to(source)} says that no version has been released yet")
 
 
 def keep(folder: Path, *distributions: Path) -> None:

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import MySQLdb
+from django.db import connections
 from MySQLdb.constants import ER
 from sqlalchemy import event
 from sqlalchemy.dialects.mysql.mysqldb import MySQLDialect_mysqldb
@@ -39,7 +40,11 @@ from .hosts import Hosts, at, connect_to_one, servers_of
 from .opening import CONNECT_TIMEOUT, close_session, note_closed, open_session, server_of
 from .unscoped import Unscoped
 
-__all__ = ["AliasPool"]
+__all__ = ["AliasPool", "is_in_settings"]
+
+
+def is_in_settings(alias: str) -> bool:
+    return alias in connections.settings
 
 
 class User(Protocol):
@@ -65,6 +70,8 @@ class AliasPool(ABC):
         self.alias = alias
         self.key = key
         self.settings = settings
+        # They may lose the alias at run time. Others were never in them.
+        self._was_in_settings = is_in_settings(alias)
         # What Django asks of a server once, kept for the wrappers of all threads.
         self.server_data: dict[object, dict[str, Any]] = {}
         self.hosts = Hosts(settings.hosts, settings.host_retry)
@@ -88,6 +95,14 @@ class AliasPool(ABC):
     def serves(self, key: object) -> bool:
         """Whether this pool gives leases to an alias with these settings."""
         return self.key == key
+
+    def is_over(self) -> bool:
+        """Whether the settings have lost the alias, and no session of it is left."""
+        return self._was_in_settings and not is_in_settings(self.alias) and not self.has_sessions()
+
+    def has_users(self) -> bool:
+        """Whether there is a wrapper that leases here."""
+        return bool(self._users)
 
     def welcome(self, user: User, access: Access) -> Identity:
         """Note a wrapper whose settings are new to it, and return its identity.
@@ -145,6 +160,10 @@ class AliasPool(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close the idle sessions now, and the leased ones when they come back."""
+
+    @abstractmethod
+    def has_sessions(self) -> bool:
+        """Whether a session is open, or on its way."""
 
     @abstractmethod
     def holders(self) -> tuple[Holder, ...]:

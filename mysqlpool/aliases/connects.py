@@ -1,7 +1,8 @@
 """Connects: what the log is told of how connecting goes, and of servers that are away or demoted.
 
 A failed connect is told of once a second at most. That a server is away is told as it begins and as
-it ends, and what fails meanwhile is counted.
+it ends, and what fails meanwhile is counted. Of a server that comes and goes an outage is told of
+once a minute: one that goes on is told of when that is over, and one that does not is counted.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ logger = logging.getLogger("mysqlpool.pool")
 
 # Seconds: a server that takes no writes costs each session that finds out one error.
 BETWEEN_DEMOTIONS = 60.0
+
+# Seconds: behind a proxy with a dead node every other connect may fail.
+BETWEEN_OUTAGES = 60.0
 
 HIDDEN = "'...'"
 # Where the servers and the client libraries tell of an account or a host.
@@ -60,17 +64,21 @@ def safe_text(error: BaseException, params: Mapping[str, Any]) -> str | None:
 
 @dataclass(slots=True)
 class Outage:
-    """A server that accepts no connections: since when, and how many connects found that."""
+    """A server that accepts no connections: since when, and how many connects found that.
+
+    ``is_told`` tells whether the log knows of it.
+    """
 
     since: float
     failed: int = 0
+    is_told: bool = False
 
 
 class Connects:
     """How the connects of one alias go; times are monotonic seconds.
 
     ``waits`` tells whether a request waits where the server has all the sessions it may have.
-    ``_lock`` guards ``_outages`` and ``_demoted``. Nothing is logged while it is held.
+    ``_lock`` guards ``_outages``, ``_began`` and ``_demoted``. Nothing is logged while it is held.
     """
 
     def __init__(self, alias: str, *, waits: bool) -> None:
@@ -78,8 +86,11 @@ class Connects:
         self._waits = waits
         self._lock = threading.RLock()
         self._outages: dict[Server, Outage] = {}
+        self._began: dict[Server, Seldom] = {}
         self._demoted: dict[Server, Seldom] = {}
-        self._failures, self._refusals = Seldom(), Seldom()
+        # By level: what is told in detail takes no place of a warning.
+        self._failures = {logging.WARNING: Seldom(), logging.DEBUG: Seldom()}
+        self._refusals = Seldom()
         # What the last connect found: nobody there, or no room. A race costs one line.
         self._absent = self._full = False
 
@@ -97,7 +108,8 @@ class Connects:
         return session
 
     def _note_absence(self, server: Server, begun: float, errno: int) -> None:
-        if under(self._lock, self._counted, server, begun) == 1:
+        left_out = under(self._lock, self._count, server, begun)
+        if left_out is not None:
             log_event(
                 logger,
                 logging.WARNING,
@@ -105,17 +117,25 @@ class Connects:
                 self._alias,
                 server=written([server]),
                 errno=errno,
+                left_out=left_out,
             )
 
-    def _counted(self, server: Server, begun: float) -> int:
-        """Count a connect that failed in an outage; how many that are. Locked."""
+    def _count(self, server: Server, begun: float) -> int | None:
+        """Count a connect that failed in an outage. How many outages were left out, if this one is
+        to be told of now. Locked.
+        """
         outage = self._outages.setdefault(server, Outage(begun))
         outage.failed += 1
-        return outage.failed
+        if outage.is_told:
+            return None
+        seldom = self._began.setdefault(server, Seldom(BETWEEN_OUTAGES))
+        left_out = seldom.left_out(again=outage.failed > 1)
+        outage.is_told = left_out is not None
+        return left_out
 
     def _note_answer(self, server: Server) -> None:
         outage = under(self._lock, self._outages.pop, server, None)
-        if outage is not None:
+        if outage is not None and outage.is_told:
             log_event(
                 logger,
                 logging.INFO,
@@ -168,7 +188,7 @@ class Connects:
     def _tell_failure(
         self, level: int, kind: str, errno: object, text: str | None, seconds: float
     ) -> None:
-        left_out = self._failures.left_out()
+        left_out = self._failures[level].left_out()
         if left_out is not None:
             log_event(
                 logger,

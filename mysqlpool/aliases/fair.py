@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, cast
 
 import MySQLdb
-from django.db import connections
 from sqlalchemy.pool import Pool
 
 from mysqlpool.conf.settings import PoolSettings
@@ -23,7 +22,7 @@ from mysqlpool.session.renewal import Renewals
 from mysqlpool.session.session import Session
 
 from .access import Access
-from .alias_pool import AliasPool
+from .alias_pool import AliasPool, is_in_settings
 from .limits import Limit, Limits
 from .vigils import KeptVigils
 
@@ -50,9 +49,8 @@ class FairAliasPool(AliasPool):
 
     def _made(self, arguments: Mapping[str, Any]) -> Pool:
         pool = super()._made(arguments)
-        if isinstance(pool, FairQueuePool) and self.alias in connections.settings:
-            # Settings may lose the alias at run time. Others were never in them.
-            pool.needed_while(partial(_is_in_settings, self.alias))
+        if isinstance(pool, FairQueuePool) and self._was_in_settings:
+            pool.needed_while(partial(is_in_settings, self.alias))
         return pool
 
     def lease(self, access: Access, prefer: Session | None = None) -> Lease:
@@ -83,6 +81,10 @@ class FairAliasPool(AliasPool):
 
     def close(self) -> None:
         self.pool.dispose()
+
+    def has_sessions(self) -> bool:
+        slots = self.pool.slots
+        return bool(slots.idle or slots.out or slots.waiters)
 
     def holders(self) -> tuple[Holder, ...]:
         return self.pool.holders()
@@ -180,7 +182,3 @@ class FairAliasPool(AliasPool):
 
     def _is_time_over(self) -> bool:
         return self.pool.remaining() == 0
-
-
-def _is_in_settings(alias: str) -> bool:
-    return alias in connections.settings

@@ -23,7 +23,7 @@ from sqlalchemy.pool import (
 
 from mysqlpool.conf.settings import PoolSettings
 from mysqlpool.errors import Holder, PoolError, PoolTimeout
-from mysqlpool.events.log import log_event
+from mysqlpool.events.log import log_event, told_afterwards
 from mysqlpool.pool import Lease, clock
 from mysqlpool.pool.locks import under
 from mysqlpool.pool.report import Held, describe_holders, tell_exhausted
@@ -103,7 +103,7 @@ class ForeignAliasPool(AliasPool):
         before, asking.access = getattr(asking, "access", None), access
         lease = Lease(self)
         try:
-            lease.proxy = self._seated() if self._seat else self.pool.connect()
+            lease.proxy = told_afterwards(self._seated if self._seat else self.pool.connect)
         except sa_exc.TimeoutError as error:
             self.count("timeouts")
             failure = self._timed_out(self.settings.arguments["timeout"])
@@ -142,9 +142,12 @@ class ForeignAliasPool(AliasPool):
     def discard(self, lease: Lease, reason: str) -> None:
         proxy, lease.proxy = lease.proxy, None
         if proxy is not None:
-            log_event(logger, logging.DEBUG, "session_discarded", self.alias, reason=reason)
-            proxy.info[REASON] = reason
-            proxy.invalidate()
+            told_afterwards(self._invalidate, proxy, reason)
+
+    def _invalidate(self, proxy: PoolProxiedConnection, reason: str) -> None:
+        log_event(logger, logging.DEBUG, "session_discarded", self.alias, reason=reason)
+        proxy.info[REASON] = reason
+        proxy.invalidate()
 
     def pin(self, lease: Lease, reason: str) -> None:
         taken = lease.proxy.info.get(TAKEN) if lease.proxy is not None else None
@@ -210,7 +213,7 @@ class ForeignAliasPool(AliasPool):
     def sweep(self) -> None:
         """Close what is idle, where the pool is closed."""
         if self.closed:
-            under(self._lock, self._close_idle)
+            told_afterwards(under, self._lock, self._close_idle)
 
     def _close_idle(self) -> None:
         if not isinstance(self.pool, _CLOSE_HOLDERS):
@@ -250,6 +253,9 @@ class ForeignAliasPool(AliasPool):
 
     def this_thread(self) -> KnownThread:
         return self._threads.present()
+
+    def has_sessions(self) -> bool:
+        return bool(self._records)
 
     def holders(self) -> tuple[Holder, ...]:
         is_idle = Session.is_idle if self.settings.lease == "task" else None
@@ -325,6 +331,6 @@ class ForeignAliasPool(AliasPool):
             if not fit:
                 self.count("reaped")
                 info[REASON] = "lost"
-            under(self._lock, record.invalidate)
+            told_afterwards(under, self._lock, record.invalidate)
         if seat is not None:
             under(self._lock, self._seats.pop, seat, None)

@@ -33,8 +33,23 @@ _pools: dict[str, AliasPool] = {}
 
 
 def pools() -> dict[str, AliasPool]:
-    """The open pools by alias; opens none."""
-    return {alias: pool for alias, pool in list(_pools.items()) if pool.serves(pool.key)}
+    """The open pools by alias; opens none.
+
+    One whose alias the settings have lost is open as long as it has a session. Then it is forgotten
+    here, when no wrapper knows it any more.
+    """
+    found: dict[str, AliasPool] = {}
+    for alias, pool in list(_pools.items()):
+        if pool.is_over():
+            under(_lock, _forget, alias, pool)
+        elif pool.serves(pool.key):
+            found[alias] = pool
+    return found
+
+
+def _forget(alias: str, pool: AliasPool) -> None:
+    if _pools.get(alias) is pool and not pool.has_users():
+        del _pools[alias]
 
 
 @contextmanager

@@ -28,8 +28,7 @@ class Ticker:
     The first time is ``first`` seconds after the start, or an interval. Where it came due while
     there was no session, it is called soon after the next connect. It is called in the caretaker's
     thread, which others need: it has to be short. What it raises is logged as ``upkeep_failed``,
-    and it is called again after the interval. What it leases is released: a handler of the
-    project's may do so to keep what a tick logs.
+    and it is called again after the interval.
 
     A forked child has the same tickers, for its own sessions, and begins anew. None ticks any more
     once the interpreter exits. Raises ``ValueError`` for an interval that is not positive.
@@ -68,8 +67,7 @@ class Ticker:
     def tidy(self, now: float) -> None:
         """Tick; for the caretaker."""
         try:
-            with auto_close_db():
-                self._tick()
+            self._tick()
         finally:
             self._due = clock.monotonic() + self._interval
 
@@ -87,3 +85,7 @@ def _start_afresh(inherited: bool) -> None:
 
 
 forks.when_forked(_start_afresh)
+
+# What a tick leases is released, and so is what a handler of the project's does that keeps records
+# in a database: nobody else would, in the caretaker's thread.
+caretaker.work_within(auto_close_db)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mysqlpool.pool import caretaker, clock
+from mysqlpool.scopes import auto_close_db
 from mysqlpool.session.vigil import Vigil
 
 __all__ = ["Inquiry", "KeptVigils"]
@@ -82,13 +83,15 @@ class KeptVigils:
             self._inquiring = False
             raise
 
+    @auto_close_db  # A handler of the project's may lease to keep what is logged here.
     def _ask(self, silent: list[Vigil]) -> None:
         try:
-            for vigil in silent:
-                port = vigil.port()
-                asleep = port is not None and self._inquire(vigil.link, port)
-                vigil.asleep = vigil.asleep + 1 if asleep else 0
-                if vigil.asleep >= ENOUGH:
-                    vigil.end_connection()
+            with auto_close_db():  # Who inquires gives back what it leases: that is no leak.
+                for vigil in silent:
+                    port = vigil.port()
+                    asleep = port is not None and self._inquire(vigil.link, port)
+                    vigil.asleep = vigil.asleep + 1 if asleep else 0
+                    if vigil.asleep >= ENOUGH:
+                        vigil.end_connection()
         finally:
             self._inquiring = False

@@ -132,7 +132,7 @@ def _given_back(connection: BaseDatabaseWrapper) -> Iterator[BaseDatabaseWrapper
 
 def _refused(alias: str) -> Iterator[Finding]:
     for error in refusals(alias, connections.settings[alias]):
-        remedy = "docs/settings.rst has all keys, and what each may be."
+        remedy = "Correct it, or leave it out: what is not set has its default."
         yield Finding(Level.FAIL, "settings", str(error), remedy)
 
 
@@ -211,7 +211,10 @@ _REMEDIES: Mapping[int, str] = {
     2002: "Nobody answers: correct HOST and PORT, start the server, or open the firewall.",
     2003: "Nobody answers: correct HOST and PORT, start the server, or open the firewall.",
     2005: "The name in HOST is unknown.",
-    2026: "TLS failed: see docs/tls.rst.",
+    2026: (
+        "TLS failed: name the authority of the server's certificate in OPTIONS "
+        "('ssl': {'ca': ...}), and in HOST the name that it is for. Or the server has no TLS."
+    ),
     2059: "The client library has no plugin for the way in which this account logs in.",
     2061: "The account logs in by TLS alone: set 'ssl_mode' in OPTIONS.",
 }

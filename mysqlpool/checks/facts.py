@@ -45,6 +45,7 @@ class ServerFacts:
     tls_version: str | None = None
     completion_type: str | None = None
     init_connect: str | None = field(default=None, repr=False)
+    native_foreign_keys: bool | None = None  # from MySQL 9.6 on
 
 
 _NUMBERS: Mapping[str, str] = {
@@ -68,6 +69,7 @@ def gather(connection: BaseDatabaseWrapper) -> ServerFacts:
         comment = ask.variable("version_comment")
         numbers = {name: _number(ask.variable(v)) for name, v in _NUMBERS.items()}
         account = str(ask.value("SELECT CURRENT_USER()") or "")
+        native = ask.variable("innodb_native_foreign_keys")
         switches = [value for name in _READ_ONLY if (value := ask.variable(name)) is not None]
         return ServerFacts(
             kind=_kind(f"{version} {comment}"),
@@ -83,6 +85,7 @@ def gather(connection: BaseDatabaseWrapper) -> ServerFacts:
             tls_version=ask.status("SESSION", "Ssl_version"),
             completion_type=ask.variable("completion_type"),
             init_connect=ask.variable("init_connect"),
+            native_foreign_keys=None if native is None else _is_on(native),
             **numbers,
         )
 

@@ -20,9 +20,10 @@ from .workers import Workers
 
 __all__ = ["Demand", "Finding", "Level", "Subject", "judge"]
 
-# What the test suite runs on; beyond it nothing is known. Django itself refuses what is too old.
+# What the policies say is supported. Beyond it nothing is known. Django itself refuses what
+# is too old.
 TESTED: Mapping[str, tuple[tuple[int, int], tuple[int, int]]] = {
-    "MariaDB": ((10, 11), (11, 8)),
+    "MariaDB": ((10, 6), (11, 8)),
     "MySQL": ((8, 0), (9, 7)),
 }
 SHORT_IDLE = 10  # seconds; with such a max_idle processes can share an account's limit
@@ -343,12 +344,16 @@ def beginnings(subject: Subject, facts: ServerFacts) -> Finding | None:
 
 
 def renewals(subject: Subject, facts: ServerFacts) -> Finding | None:
-    if not facts.init_connect:
+    if facts.init_connect:
+        topic, state = "init_connect", "set"
+    elif facts.native_foreign_keys is False:
+        topic, state = "innodb_native_foreign_keys", "off"
+    else:
         return None
     return Finding(
         Level.OK,
-        "init_connect",
-        "is set, so a session that was left dirty is closed and opened anew, and not renewed",
+        topic,
+        f"is {state}, so a session that was left dirty is closed and opened anew, and not renewed",
     )
 
 

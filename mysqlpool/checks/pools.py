@@ -133,8 +133,8 @@ def refused_setting_error(error: ImproperlyConfigured) -> CheckMessage:
     return CheckError(
         str(error),
         hint=(
-            "docs/settings.rst has all keys, and what each may be. Any "
-            "program but 'manage.py check' is refused with the same words as it starts."
+            "Correct it, or leave it out: what is not set has its default. Any program but "
+            "'manage.py check' is refused with the same words as it starts."
         ),
         id="mysqlpool.E001",
     )

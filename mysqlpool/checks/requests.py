@@ -23,6 +23,9 @@ __all__ = ["check_atomic_streams", "check_middleware"]
 
 MIDDLEWARE = "mysqlpool.middleware.ReleaseConnectionsMiddleware"
 
+# Agents whose middleware puts itself first, as the process starts, and uses no database.
+_TRACERS = frozenset(["elasticapm", "opentelemetry", "scout_apm"])
+
 
 def check_middleware(**kwargs: Any) -> list[CheckMessage]:
     if not _serves_requests() or not settings.MIDDLEWARE:
@@ -30,16 +33,22 @@ def check_middleware(**kwargs: Any) -> list[CheckMessage]:
     pools = list(pools_in_order())
     by_task = [pool.alias for pool in pools if pool.lease == "task"]
     place = _place_of_middleware(settings.MIDDLEWARE)
-    if not pools or place == 0:
+    if not pools:
         return []
     if place is None:
         return [missing_warning(by_task) if by_task else missing_info()]
-    before = list(settings.MIDDLEWARE[:place])
+    before = [path for path in settings.MIDDLEWARE[:place] if not _is_a_tracers(path)]
+    if not before:
+        return []
     return [late_warning(by_task, before) if by_task else late_info(before)]
 
 
 def _serves_requests() -> bool:
     return bool(getattr(settings, "ROOT_URLCONF", None))
+
+
+def _is_a_tracers(path: str) -> bool:
+    return path.partition(".")[0] in _TRACERS
 
 
 def _place_of_middleware(paths: Sequence[str]) -> int | None:

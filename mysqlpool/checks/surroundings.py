@@ -72,9 +72,10 @@ def unseen_sessions_warning(package: str) -> CheckMessage:
         hint=(
             "mysqlpool opens its sessions past MySQLdb.connect. With OpenTelemetry call "
             "mysqlpool.contrib.opentelemetry.instrument(). With ddtrace set "
-            "DD_DJANGO_INSTRUMENT_DATABASES=true. docs/instrumentation.rst tells "
-            "which package sees what. When you have seen to it, or need no traces of these "
-            "databases, add 'mysqlpool.W003' to SILENCED_SYSTEM_CHECKS."
+            "DD_DJANGO_INSTRUMENT_DATABASES=true. Any other package sees them if it traces "
+            "Django's cursors, as by a middleware that puts an execute wrapper around each "
+            "connection. When you have seen to it, or need no traces of these databases, add "
+            "'mysqlpool.W003' to SILENCED_SYSTEM_CHECKS."
         ),
         id="mysqlpool.W003",
     )

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 
 from mysqlpool.aliases import registry
 from mysqlpool.pool.locks import under
@@ -221,7 +222,9 @@ class _Instruments:
             # With the leases, which tell of a new pool also where neither had a timeout.
             grown = self._counters.of(alias, {"": one.timeouts, "leases": one.lease.count})
             self._timeouts[alias] = self._timeouts.get(alias, 0) + grown[""]
-        return dict(self._timeouts)
+        # An alias that the settings have lost is told of as long as it has a pool.
+        known = found.keys() | connections.settings.keys()
+        return {alias: number for alias, number in self._timeouts.items() if alias in known}
 
     def _record(self, found: Mapping[str, PoolStats]) -> None:
         for alias, one in found.items():

@@ -4,18 +4,33 @@
 ``mysqlpool``, which obey the project's ``LOGGING``, and also to the event log of
 ``MYSQLPOOL_LOG`` (see `mysqlpool.events.file`) when there is one. The two are independent: the
 event log has its own level, and no handler of the project sees more or less because of it.
+
+A handler is the project's code: it may raise, be slow, or lease a session itself. So what it raises
+is reported as logging reports it, and never raised in the midst of the library's own work. Where
+others wait for that work to end, or a lock is held, events are made at once and told afterwards.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
 import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["JSONLinesFormatter", "event_log", "log_event", "set_event_log"]
+from .machine import host
+
+__all__ = [
+    *("Event", "JSONLinesFormatter", "event_log", "held_back", "log_event", "set_event_log"),
+    *("tell", "told_afterwards"),
+]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _event_log: logging.Handler | None = None
 
@@ -46,8 +61,9 @@ def log_event(
     ``event`` is a name such as ``"session_opened"``; ``fields`` are its particulars, best of types
     that JSON knows. The record carries the three as attributes, and the message is made of them:
     ``session opened: alias=default session=123``. ``exc_info=True`` adds the exception that is
-    being handled. Where the level is off this costs two comparisons. A handler that fails reports
-    that on ``sys.stderr``, as logging's handlers do; what one raises all the same is raised here.
+    being handled. Where the level is off this costs two comparisons. No `Exception` is raised: what
+    a handler, a filter or a factory of records raises is reported on ``sys.stderr``, as logging's
+    own handlers do with their errors.
 
     What a handler of the project's causes itself is told to the event log alone: one that leases,
     to keep records in a database, would be called for each session that is opened for that.
@@ -57,28 +73,90 @@ def log_event(
     to_logger = logger.isEnabledFor(level) and not _here.is_telling
     if not (to_sink or to_logger):
         return
-    record = _record(logger, level, event, alias, exc_info, fields)
-    if to_logger:
-        _tell(logger, record)
-    if sink is not None and to_sink:
-        sink.handle(record)
+    try:
+        record = _record(logger, level, event, alias, exc_info, fields)
+    except Exception:
+        _report(logging.LogRecord(logger.name, level, __file__, 0, event, (), None))
+        return
+    made = Event(record, logger if to_logger else None, sink if to_sink else None)
+    if _here.held_back is None:
+        made.tell()
+    else:
+        _here.held_back.append(made)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A record of what happened, and whom to tell of it."""
+
+    record: logging.LogRecord
+    logger: logging.Logger | None
+    sink: logging.Handler | None
+
+    def tell(self) -> None:
+        """Tell of it in this thread. The file comes last, as a handler may change the record."""
+        if self.logger is not None:
+            _here.is_telling = True
+            try:
+                self.logger.handle(self.record)
+            except Exception:
+                _report(self.record)
+            finally:
+                _here.is_telling = False
+        if self.sink is not None:
+            try:
+                self.sink.handle(self.record)
+            except Exception:
+                _report(self.record)
+
+
+def tell(events: Iterable[Event]) -> None:
+    """Tell of events that were held back, in this thread."""
+    for event in events:
+        event.tell()
+
+
+def held_back(events: list[Event], function: Callable[P, T], *args: P.args, **kw: P.kwargs) -> T:
+    """Call ``function``; what this thread logs meanwhile is put into ``events``, and not told."""
+    before = _here.held_back
+    try:
+        _here.held_back = events
+        return function(*args, **kw)
+    finally:
+        _here.held_back = before
+
+
+def told_afterwards(function: Callable[P, T], *args: P.args, **kw: P.kwargs) -> T:
+    """Call ``function``; what this thread logs meanwhile is told when that has ended.
+
+    For what others wait for, and for what holds a lock: a handler of the project's may be slow.
+    """
+    if _here.held_back is not None:
+        return function(*args, **kw)
+    events: list[Event] = []
+    try:
+        return held_back(events, function, *args, **kw)
+    finally:
+        tell(events)
 
 
 class _Here(threading.local):
-    """Whether this thread is in a handler of the project's."""
+    """Whether this thread is in a handler of the project's, and where its events are to wait."""
 
     is_telling = False
+    held_back: list[Event] | None = None
 
 
 _here = _Here()
 
+# It has what every handler does with an error, which obeys ``logging.raiseExceptions``.
+_reporter = logging.NullHandler()
 
-def _tell(logger: logging.Logger, record: logging.LogRecord) -> None:
-    _here.is_telling = True
-    try:
-        logger.handle(record)
-    finally:
-        _here.is_telling = False
+
+def _report(record: logging.LogRecord) -> None:
+    """Report the error that is being handled: it was raised by whoever was told of this record."""
+    with contextlib.suppress(Exception):  # Of a standard error that is closed, for instance.
+        _reporter.handleError(record)
 
 
 def _record(
@@ -115,16 +193,17 @@ def _exc_info(given: BaseException | bool | None) -> Any:
 class JSONLinesFormatter(logging.Formatter):
     """Makes one line of JSON, in ASCII, of a record; also of one that `log_event` did not make.
 
-    Keys: ``time`` (ISO 8601, UTC, microseconds), ``level``, ``pid``, ``thread`` (its name),
-    ``logger``, ``alias``, ``event``, ``fields``, ``message``, and ``exception`` (the traceback)
-    where there is one. ``alias`` and ``event`` may be null. A field that JSON cannot hold, NaN
-    included, is written as its repr.
+    Keys: ``time`` (ISO 8601, UTC, microseconds), ``level``, ``host`` (the name of the machine, or
+    container), ``pid``, ``thread`` (its name), ``logger``, ``alias``, ``event``, ``fields``,
+    ``message``, and ``exception`` (the traceback) where there is one. ``alias`` and ``event`` may
+    be null. A field that JSON cannot hold, NaN included, is written as its repr.
     """
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
             "level": record.levelname,
+            "host": host(),
             "pid": record.process,
             "thread": record.threadName,
             "logger": record.name,

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from .machine import host, pid_space
+
 __all__ = ["ProcessStatistics", "latest_statistics"]
 
 BLOCK = 64 * 1024  # bytes that are read at a time
@@ -32,17 +34,26 @@ DISORDER = 10.0
 class ProcessStatistics:
     """What one process said of its pool of one alias.
 
-    ``program`` is what runs there, such as ``manage.py``. ``fields`` are those of
-    `mysqlpool.PoolStats.as_dict`, of the histograms without their buckets. ``ended`` tells that
-    these are the last figures of a process that has come to its end.
+    ``host`` is the name of its machine, or container, and ``pid_space`` tells among whom its number
+    is its own; either is empty where the line does not tell. ``program`` is what runs there, such
+    as ``manage.py``. ``fields`` are those of `mysqlpool.PoolStats.as_dict`, of the histograms
+    without their buckets. ``ended`` tells that these are the last figures of a process that has
+    come to its end.
     """
 
     time: datetime
+    host: str
+    pid_space: str
     pid: int
     program: str
     alias: str
     ended: bool
     fields: Mapping[str, Any]
+
+    @property
+    def is_numbered_here(self) -> bool:
+        """Whether ``pid`` means to this process what it means to that one."""
+        return (self.host, self.pid_space) == (host(), pid_space() or "")
 
 
 def latest_statistics(
@@ -56,11 +67,11 @@ def latest_statistics(
     cannot be read.
     """
     oldest = time.time() - since_seconds
-    found: dict[tuple[str, int], ProcessStatistics] = {}
+    found: dict[tuple[str, str, str, int], ProcessStatistics] = {}
     for line in _younger(os.fspath(filename), _stamp(oldest - DISORDER)):
         told = _parsed(line) if MARK in line else None
         if told is not None and told.time.timestamp() >= oldest:
-            found.setdefault((told.alias, told.pid), told)
+            found.setdefault((told.alias, told.host, told.pid_space, told.pid), told)
     return [found[key] for key in sorted(found)]
 
 
@@ -117,8 +128,9 @@ def _parsed(line: bytes) -> ProcessStatistics | None:
         fields = dict(said["fields"])
         program, ended = fields.pop("program"), fields.pop("ended")
         moment, pid, alias = datetime.fromisoformat(said["time"]), said["pid"], said["alias"]
+        where = str(said.get("host") or ""), str(fields.pop("pid_space", "") or "")
     except (ValueError, KeyError, TypeError):
         return None
     if not (isinstance(pid, int) and isinstance(alias, str) and moment.tzinfo is not None):
         return None
-    return ProcessStatistics(moment, pid, str(program), alias, bool(ended), fields)
+    return ProcessStatistics(moment, *where, pid, str(program), alias, bool(ended), fields)

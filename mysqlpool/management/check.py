@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from mysqlpool.checks import Comparison, Finding, Level, compare, demand_found, our_aliases
+from mysqlpool.checks import Comparison, Finding, Level, compare, demand_found
 
+from .choice import chosen
 from .terminal import terminal
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def add_arguments(parser: CommandParser) -> None:
 
 def handle(command: BaseCommand, **options: Any) -> None:
     """Print a line for each finding. Raises CommandError from ``--fail-level`` on."""
-    aliases = wanted_aliases(options.get("database"))
+    aliases = chosen(options.get("database")).aliases
     processes = options.get("processes")
     if processes is not None and processes < 1:
         raise CommandError(f"--processes must be 1 or more, not {processes}.")
@@ -61,21 +62,6 @@ def handle(command: BaseCommand, **options: Any) -> None:
     worst = [level for level in levels if level >= Level[options.get("fail_level") or "FAIL"]]
     if worst:
         raise CommandError(f"{counted(worst)} of {len(levels)} findings.")
-
-
-def wanted_aliases(given: Sequence[str] | str | None) -> list[str]:
-    ours = list(our_aliases())
-    if not ours:
-        raise CommandError(
-            "No database uses mysqlpool. Set 'ENGINE': 'mysqlpool.backends.mysqlpool' in DATABASES."
-        )
-    names = [given] if isinstance(given, str) else list(given or ours)
-    for name in names:
-        if name not in ours:
-            raise CommandError(
-                f"{name!r} is no database of mysqlpool's. These are: {', '.join(ours)}."
-            )
-    return list(dict.fromkeys(names))
 
 
 def counted(levels: Iterable[Level]) -> str:

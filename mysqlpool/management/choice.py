@@ -41,7 +41,9 @@ def chosen(wanted: str | Sequence[str] | None) -> Choice:
             _refuse_foreign(name, ours)
         return Choice(tuple(names))
     if not ours:
-        raise CommandError("no database has a pool: DATABASES has none on mysqlpool's engine")
+        raise CommandError(
+            "No database uses mysqlpool. Set 'ENGINE': 'mysqlpool.backends.mysqlpool' in DATABASES."
+        )
     others = {alias: one["ENGINE"] for alias, one in connections.settings.items()}
     return Choice(tuple(ours), tuple((a, e) for a, e in others.items() if a not in ours))
 

@@ -24,16 +24,18 @@ class Standing(StrEnum):
 
     RUNNING = "running"
     ENDED = "ended"  # These were its last, it said.
-    GONE = "gone"  # There is none of its number here. It was killed, or is on another machine.
+    GONE = "gone"  # There is none of its number any more: it was killed.
+    ELSEWHERE = "elsewhere"  # On another machine, or in another container, where one cannot look.
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process's pool of one alias, as it was ``age`` seconds ago.
+    """A process's pool of one alias, as it was ``age`` seconds ago. ``host`` is its machine's name.
 
     ``figures`` are those of ``PoolStats.as_dict()``, of the histograms without their buckets.
     """
 
+    host: str
     pid: int
     program: str
     alias: str
@@ -44,13 +46,14 @@ class Process:
 
     @property
     def is_running(self) -> bool:
-        return self.standing is Standing.RUNNING
+        """Whether it does as far as one knows: one that is elsewhere wrote lately."""
+        return self.standing in (Standing.RUNNING, Standing.ELSEWHERE)
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
         own = {"pid": self.pid, "program": self.program, "alias": self.alias}
         when = {"time": self.time.isoformat(), "age": round(self.age, 3)}
-        return {**own, **when, "standing": str(self.standing), **self.figures}
+        return {"host": self.host, **own, **when, "standing": str(self.standing), **self.figures}
 
 
 def window(log: EventLogSettings) -> float:
@@ -61,7 +64,7 @@ def window(log: EventLogSettings) -> float:
 def processes(
     log: EventLogSettings, now: datetime, aliases: Collection[str] | None = None
 ) -> list[Process]:
-    """Who wrote statistics lately: those that run first, by program, number and alias.
+    """Who wrote statistics lately: those that run first, by program, machine, number and alias.
 
     With ``aliases`` only the pools of those. Raises ``OSError`` for a log that cannot be read.
     """
@@ -69,20 +72,28 @@ def processes(
         return []
     told = latest_statistics(log.filename, window(log))
     found = [_process(one, now) for one in told if aliases is None or one.alias in aliases]
-    return sorted(found, key=lambda one: (not one.is_running, one.program, one.pid, one.alias))
+
+    def place(one: Process) -> tuple[object, ...]:
+        return not one.is_running, one.program, one.host, one.pid, one.alias
+
+    return sorted(found, key=place)
 
 
 def _process(told: ProcessStatistics, now: datetime) -> Process:
     age = max(0.0, (now - told.time).total_seconds())
-    standing = Standing.ENDED if told.ended else _standing(told.pid)
-    return Process(told.pid, told.program, told.alias, told.time, age, standing, told.fields)
+    return Process(
+        told.host, told.pid, told.program, told.alias, told.time, age, _standing(told), told.fields
+    )
 
 
-def _standing(pid: int) -> Standing:
-    """Whether there is a process of this number on this machine.
+def _standing(told: ProcessStatistics) -> Standing:
+    if told.ended:
+        return Standing.ENDED
+    return _looked_up(told.pid) if told.is_numbered_here else Standing.ELSEWHERE
 
-    0 and below mean groups of processes to the system.
-    """
+
+def _looked_up(pid: int) -> Standing:
+    """Whether there is a process of this number. 0 and below mean groups of processes."""
     if pid < 1:
         return Standing.GONE
     try:

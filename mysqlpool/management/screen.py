@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Line", "Page", "Screen", "Table", "plain"]
 
 LONGEST_ROW = 1000  # characters
+INDENT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class Screen:
             return
         from rich.console import Group
 
-        drawn = Group(*map(_rich, page))
+        drawn = Group(*(_fitting(self.console, part) for part in page))
         if self._live is None:
             self._live = self._begin_live(self.console)
         self._live.update(drawn, refresh=True)
@@ -202,6 +203,50 @@ def _rich(part: Line | Table) -> RenderableType:
     if isinstance(part, Line):
         return Text(part.text, style=part.style)
     return Group("", Text(part.title, style="bold"), _rich_table(part))
+
+
+def _fitting(console: Console, part: Line | Table) -> RenderableType:
+    """The same within the width of the terminal, which cuts off what is redrawn at its edge.
+
+    A table that is too wide has its rows below each other, as rich would break the words in each
+    cell.
+    """
+    from rich.console import Group
+    from rich.text import Text
+
+    if isinstance(part, Line):
+        return _rich(part)
+    room = console.options.update(max_width=LONGEST_ROW)
+    if console.measure(_rich_table(part), options=room).maximum <= console.width:
+        return _rich(part)
+    return Group("", Text(part.title, style="bold"), "", *_rows_below(part, console.width))
+
+
+def _rows_below(table: Table, width: int) -> Iterator[RenderableType]:
+    """Each row as its names, and below them the other cells behind their headings."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    for number, row in enumerate(table.rows):
+        style = "dim" if number in table.dimmed else ""
+        yield Text("  ".join(row[: table.names]), style=style)
+        pairs = zip(table.headings[table.names :], row[table.names :], strict=True)
+        for line in _filled([f"{heading} {cell}" for heading, cell in pairs], width - INDENT):
+            yield Padding(Text(line, style=style), (0, 0, 0, INDENT))
+
+
+def _filled(words: Sequence[str], width: int) -> Iterator[str]:
+    """Lines of so many of these as there is room for, none of which is broken in two."""
+    line = ""
+    for word in words:
+        longer = f"{line}   {word}" if line else word
+        if line and len(longer) > width:
+            yield line
+            line = word
+        else:
+            line = longer
+    if line:
+        yield line
 
 
 def _rich_table(table: Table) -> RichTable:

@@ -12,11 +12,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
 from mysqlpool.conf.event_log import EventLogSettings, event_log_settings
+from mysqlpool.events.machine import host
 
 from .census import Census, Inquirer, address, told
 from .choice import Choice, chosen
 from .interrupts import Interrupt
-from .processes import Process, processes, window
+from .processes import Process, Standing, processes, window
 from .screen import Line, Screen, Table
 from .words import count, duration, percent, plural, positive_seconds
 
@@ -219,9 +220,8 @@ def _table_of_processes(found: Sequence[Process], log: EventLogSettings) -> Tabl
 def _row(one: Process) -> list[str]:
     get = one.figures.get
     limit = get("limit")
-    standing = "" if one.is_running else f" ({one.standing})"
     return [
-        one.program + standing,
+        one.program + _remark(one),
         one.alias,
         str(one.pid),
         duration(one.age),
@@ -230,6 +230,14 @@ def _row(one: Process) -> list[str]:
         *(count(get(name, 0)) for name in ("idle", "waiting", "leases", "timeouts")),
         *(_p95(get(name)) for name in ("wait", "lease")),
     ]
+
+
+def _remark(one: Process) -> str:
+    if one.standing is Standing.RUNNING:
+        return ""
+    if one.standing is Standing.ELSEWHERE and one.host not in ("", host()):
+        return f" (on {one.host})"
+    return f" ({one.standing})"
 
 
 def _p95(histogram: Any) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mysqlpool.errors import PoolExhausted, PoolTimeout, TooManyWaiters
+from mysqlpool.events.log import told_afterwards
 
 from . import clock
 from .ending import Ending
@@ -110,13 +111,11 @@ class Acquisition(Request):
                     another = slots.swap(self, record, now)
                     fault = NO_SESSION if another is None else self._fault(another, now)
                     record = another or record
+                elif told_afterwards(self._connect, record):
+                    slots.served(self, record)
+                    return record
                 else:
-                    refusal = self._connect(record)
-                    if refusal is None:
-                        slots.served(self, record)
-                        return record
-                    slots.back_off(self, record, refusal, clock.monotonic())
-                    record = refusal = None
+                    record = None
         except QueueFull:
             raise self._exhausted(TooManyWaiters, 0.0) from None
         except BaseException:
@@ -221,10 +220,11 @@ class Acquisition(Request):
         tell_exhausted(error, self.terms.exhaustions, self.thread)
         return error
 
-    def _connect(self, record: Record) -> Exception | None:
-        """Open the record's session, or return why the server refuses it for now.
+    def _connect(self, record: Record) -> bool:
+        """Open the record's session; False where the server refuses it for now.
 
-        All other errors are raised.
+        All other errors are raised. In both cases the slot was given back, so that no other request
+        waits for what the log is told afterwards.
         """
         try:
             with self._as_wanted():
@@ -233,9 +233,12 @@ class Acquisition(Request):
             waits = self.thread.waits and self.terms.waits_for(error)
             if waits and record.dbapi_connection is None:
                 # The traceback would keep this request's frames alive, and with them the lease.
-                return error.with_traceback(None)
+                refusal = error.with_traceback(None)
+                self.terms.slots.back_off(self, record, refusal, clock.monotonic())
+                return False
+            self._give_up()
             raise
-        return None
+        return True
 
     def _give_up(self) -> None:
         """Undo what was done for a request that ends in an exception."""

@@ -1,6 +1,7 @@
 """Ending: how leases end and sessions are closed. All of it is done outside of the pool's lock.
 
 An exception at any point of that, also one that a signal handler raises, gives the slot back.
+Where a slot becomes free, the log is told afterwards: a waiter is not to wait for its handlers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 from sqlalchemy.pool import Pool
 from sqlalchemy.pool.base import PoolResetState
 
-from mysqlpool.events.log import log_event
+from mysqlpool.events.log import log_event, told_afterwards
 
 from . import caretaker, clock
 from .lease import Lease
@@ -78,15 +79,20 @@ class Ending:
         try:
             now = clock.monotonic()
             if now >= self._upkeep.due:
-                self._upkeep.ends(record, serial, now)
-            closing = self._slots.put(record, serial, now)
-            if closing is not None:
+                told_afterwards(self._put_due, record, serial, now)
+            elif (closing := self._slots.put(record, serial, now)) is not None:
                 self.carry_out(closing)
         except BaseException:
             self.rescue(record, serial)
             raise
         if self._slots.untidy or now >= self._upkeep.due:
             self.tidy(now)
+
+    def _put_due(self, record: Record, serial: int, now: float) -> None:
+        self._upkeep.ends(record, serial, now)
+        closing = self._slots.put(record, serial, now)
+        if closing is not None:
+            self.carry_out(closing)
 
     def _announce(self, record: Record, serial: int) -> None:
         """Tell listeners of ``reset`` and ``checkin``, as SQLAlchemy does before a return."""
@@ -109,9 +115,9 @@ class Ending:
             return
         if lease.proxy is not None:
             record.condemn(reason)
-            lease.proxy.invalidate()
+            told_afterwards(lease.proxy.invalidate)
         else:
-            self._discard(record, lease.serial, reason)
+            told_afterwards(self._discard, record, lease.serial, reason)
         lease.record = None
 
     def _discard(self, record: Record, serial: int, reason: str) -> None:
@@ -171,6 +177,9 @@ class Ending:
         An error of a close listener is logged, because it does not concern the present caller. What
         an exception leaves undone is found again by the next look.
         """
+        told_afterwards(self._tidy, now)
+
+    def _tidy(self, now: float) -> None:
         try:
             found = self._upkeep.look(now)
             for record, serial, reason in found.returned:
@@ -193,6 +202,9 @@ class Ending:
 
     def carry_out(self, closing: Closing) -> None:
         """Close a session as ordered, and free its slot whatever happens."""
+        told_afterwards(self._carry_out, closing)
+
+    def _carry_out(self, closing: Closing) -> None:
         try:
             if closing.record.dbapi_connection is not None:
                 self.close_session(closing.record, closing.reason)

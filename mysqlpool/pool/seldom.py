@@ -25,18 +25,19 @@ class Seldom:
         self._left_out = 0
         self._lock = threading.RLock()
 
-    def left_out(self, *, wanted: bool = True) -> int | None:
+    def left_out(self, *, wanted: bool = True, again: bool = False) -> int | None:
         """How many were left out since the last one that was not; None to leave this one out, too.
 
-        One that is not ``wanted`` is left out, and counted, in any case.
+        One that is not ``wanted`` is left out, and counted, in any case. One that was left out
+        before, and goes on, may be asked for ``again``: it is one event and counted once.
         """
-        return under(self._lock, self._admit, wanted)
+        return under(self._lock, self._admit, wanted, again)
 
-    def _admit(self, wanted: bool) -> int | None:
+    def _admit(self, wanted: bool, again: bool) -> int | None:
         now = clock.monotonic()
         if not wanted or now < self._until:
-            self._left_out += 1
+            self._left_out += not again
             return None
         before, self._left_out = self._left_out, 0
         self._until = now + self._interval
-        return before
+        return before - again

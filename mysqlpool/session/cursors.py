@@ -21,8 +21,6 @@ def guarded(kind: type[Any], guard: type[GuardedCursor]) -> type[Any]:
 class Tenure(Protocol):
     """Whose a session is at present, as far as cursors tell of their end."""
 
-    def cursor_closed(self) -> None: ...
-
     def cursor_lost(self, turn: int) -> None: ...
 
 
@@ -38,6 +36,7 @@ class _Session(Protocol):
     """The session, as far as its cursors know it."""
 
     alias: str
+    at_work: bool
     turn: int
 
     @property
@@ -88,16 +87,21 @@ class GuardedCursor:
 
     def execute(self, query: Any, args: Any = None) -> Any:
         session = self.connection
-        if session is not None and session.turn != self._turn:
+        if session is None:  # The driver refuses it.
+            return super().execute(query, args)  # type: ignore[misc]
+        if session.turn != self._turn:
             self._refuse_revoked()
+        before, session.at_work = session.at_work, True  # No call: a signal handler may release.
         try:
-            if session is not None and self._is_known(session, query, args):
+            if self._is_known(session, query, args):
                 return self._say_nothing(query)
             result = super().execute(query, args)  # type: ignore[misc]
         except Error as error:
             self._tell(error)
             raise
-        if session is not None and (block := session.block) is not None:
+        finally:
+            session.at_work = before
+        if (block := session.block) is not None:
             block.unanswered = False
         return result
 
@@ -125,12 +129,19 @@ class GuardedCursor:
             raise
 
     def callproc(self, procname: Any, args: Any = ()) -> Any:
-        self._refuse_revoked()
+        session = self.connection
+        if session is None:  # The driver refuses it.
+            return super().callproc(procname, args)  # type: ignore[misc]
+        if session.turn != self._turn:
+            self._refuse_revoked()
+        before, session.at_work = session.at_work, True
         try:
             return super().callproc(procname, args)  # type: ignore[misc]
         except Error as error:
             self._tell(error)
             raise
+        finally:
+            session.at_work = before
 
     def mogrify(self, query: Any, args: Any = None) -> Any:
         self._refuse_revoked()
@@ -220,7 +231,7 @@ class CountedCursor(GuardedCursor):
             super().close()
         finally:
             if session is not None and session.turn == self._turn:
-                self._tenure.cursor_closed()
+                self._tenure.cursor_lost(self._turn)  # Perhaps with an iterator, see there.
 
     def __del__(self) -> None:
         session = self.connection

@@ -12,6 +12,7 @@ from MySQLdb import _mysql
 from MySQLdb.connections import Connection
 from MySQLdb.constants import CLIENT
 
+from .assignments import assigned
 from .parameters import public
 
 __all__ = ["Opening"]
@@ -60,6 +61,10 @@ class Opening(NamedTuple):
         """What the client library sends when it connects. It may be several statements."""
         if self.options.get("init_command"):
             yield str(self.options["init_command"]).encode()
+
+    def assigned(self) -> frozenset[str]:
+        """The variables that every session opened like this has been given constants for."""
+        return frozenset().union(*[assigned(sql) or () for sql in self.first_words()])
 
     def words(self) -> Iterator[bytes]:
         """What the driver sends after that, in its order, less the autocommit."""

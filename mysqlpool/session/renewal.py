@@ -6,6 +6,8 @@ that fills a disk. And only what is known to be cleared completely: not a role, 
 a profile, and nothing that a procedure or a prepared statement did, which may be any of these. What
 is in doubt has the session discarded.
 
+What a server does for a new connection alone is asked of it each time: see `at_a_connect`.
+
 Sources: "mysql_change_user()" of the manual of MySQL's C API and "COM_CHANGE_USER" of MariaDB's
 protocol. That each kind is cleared on both servers was asked of them, and
 tests/server/session/test_renewal.py asks again.
@@ -21,7 +23,7 @@ from .assignments import assigned
 from .lexical import END, GAP, OPTIONAL, compiled, without_comments
 from .statements import USER_VARIABLE, Classifier
 
-__all__ = ["Renewals", "clears", "is_djangos", "is_known"]
+__all__ = ["Renewals", "at_a_connect", "clears", "is_djangos", "is_known"]
 
 # Seconds for which a server, or a proxy before it, is not asked again after it refused.
 PAUSE = 60.0
@@ -31,6 +33,11 @@ PAUSE = 60.0
 _MYSQL = re.compile(
     r"(?:5\.7|[89]|\d\d)\.\d+(?:\.\d+)?(?:-(?:\d[\w.~+]*|log|debug|commercial|cluster|google|azure))*"
 )
+
+# From there on MySQL itself keeps foreign keys, unless it was started with this variable on. After
+# COM_CHANGE_USER InnoDB keeps them, as in older ones: the binary log then lacks the rows that a
+# cascade deletes, and LOCK TABLES does not lock what refers to a table. Seen on 9.7.4.
+_OWN_FOREIGN_KEYS = 9, 6
 
 # With other values of these a server reads a text in another way. From these assignments one that
 # knows the character set tells how.
@@ -97,6 +104,17 @@ def _is_one_value(text: bytes) -> bool:
 def is_known(server_info: str) -> bool:
     """Whether this is a server of which we know what COM_CHANGE_USER clears."""
     return "MariaDB" in server_info or _MYSQL.fullmatch(server_info) is not None
+
+
+def at_a_connect(server_info: str) -> bytes:
+    """What to ask the server: for the name of what makes its new connections others than one after
+    COM_CHANGE_USER, which is empty where nothing does.
+    """
+    others = b"''"
+    version = re.match(r"(\d+)\.(\d+)\b(?!.*MariaDB)", server_info)
+    if version is not None and tuple(map(int, version.groups())) >= _OWN_FOREIGN_KEYS:
+        others = b"IF(@@GLOBAL.innodb_native_foreign_keys, '', 'innodb_native_foreign_keys')"
+    return b"SELECT IF(@@GLOBAL.init_connect <> '', 'init_connect', %b)" % others
 
 
 def is_djangos(baseline: Iterable[bytes], isolation_level: str | None) -> bool:

@@ -24,7 +24,7 @@ from .failures import Failure
 from .lexical import without_comments
 from .link import READ_ONLY_TRANSACTION, Link, reason
 from .reading import ORDINARY, classifier_of
-from .renewal import Renewals, clears, is_djangos, is_known
+from .renewal import Renewals, at_a_connect, clears, is_djangos, is_known
 from .set_up import NO_SET_UP, Assignment, Parameters, Recording, SetUp
 from .statements import USER_VARIABLE, variables_read
 from .traces import NAMED_LOCK, SWITCHES, Change, Switch, Traces, Unlock, change_of
@@ -40,9 +40,6 @@ _KILLED, _INTERRUPTED = 1317, "Query execution was interrupted"
 # A statement of so many bytes goes out by itself: together with what is sent ahead it would be
 # copied, and might be larger than the server's max_allowed_packet allows.
 _LONG = 16_000
-
-# COM_CHANGE_USER does not run this for the server, as both servers were seen to do.
-_AT_A_CONNECT = b"SELECT @@GLOBAL.init_connect"
 
 
 class Session(Link):
@@ -70,6 +67,7 @@ class Session(Link):
         "_touched",
         "_traces",
         "alias",
+        "at_work",
         "begin_mode",
         "begun",
         "block",
@@ -114,6 +112,11 @@ class Session(Link):
 
     alias: str
     """Of which database it is, for messages."""
+
+    at_work: bool
+    """Whether its thread is amid a statement. Whoever ends the lease then, a signal handler or a
+    finalizer of that thread, has the session discarded: what is under way goes on after that.
+    """
 
     identity: Any
     """With which parameters it was opened, less the secret; and ``settings``, from which ones."""
@@ -161,7 +164,7 @@ class Session(Link):
         self._isolation_level: str | None = None
         self.alias = ""
         self.settled = self.has_baseline = self.multiplexed = self.single_use = self.begun = False
-        self.rolled_back = False
+        self.rolled_back = self.at_work = False
         self.carried = ()
         self.turn = self.cursors = 0
         self._first = True  # the holder has sent nothing yet
@@ -326,7 +329,7 @@ class Session(Link):
 
     def _may_change_user(self) -> bool:
         """Whether we know as whom, and the server would do nothing else at a connect."""
-        return self._opening.knows_account() and not self.ask(_AT_A_CONNECT)
+        return self._opening.knows_account() and not self.ask(at_a_connect(self.get_server_info()))
 
     def _change_user(self, parameters: Mapping[str, Any]) -> bool:
         """Forget all that a session can have; False where the server, or a proxy, refuses it."""
@@ -388,8 +391,9 @@ class Session(Link):
                 self._opening.change_user(self, parameters)
                 self._say_again(*self._opening.first_words())
                 own = *self._first_sets(), *self._baseline
-                if self._say_together(*own, _AT_A_CONNECT) not in (b"", ""):
-                    self.broken = "init_connect"
+                answer = self._say_together(*own, at_a_connect(self.get_server_info()))
+                if answer:
+                    self.broken = answer.decode() if isinstance(answer, bytes) else str(answer)
         except TimeoutError:
             self.broken = NO_ANSWER
         except MySQLdb.Error as error:
@@ -492,6 +496,8 @@ class Session(Link):
             return self.broken or self.dirty
         if self.single_use:
             return "reset always"
+        if self.at_work:
+            return "amid a statement"
         try:
             self._go_back()
             if self._suspect:
@@ -648,8 +654,8 @@ class Session(Link):
     def _look_back(self, sql: bytes, dirty: str | None, reads: str) -> str | None:
         """Refuse what asks for another holder's statement, and tell whether it leaves a trace.
 
-        To read what the holder's own set-up assigned is neither. To read another user variable is
-        taken for a trace: who reads it relies on the session.
+        To read what an ``init_command`` or the holder's own set-up assigned is neither. To read
+        another user variable is taken for a trace: who reads it relies on the session.
         """
         if reads != USER_VARIABLE:
             if self._first:
@@ -657,6 +663,8 @@ class Session(Link):
             return dirty
         own = self.carried if self.recording is None else self.recording.said
         former = variables_read(sql).difference(*[assignment.names for assignment in own])
+        if former:
+            former -= self._opening.assigned()
         if former and self._first and self.multiplexed:
             raise SessionStateError(reads)
         return USER_VARIABLE if former else dirty

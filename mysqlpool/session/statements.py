@@ -75,8 +75,9 @@ _ROWS = rf"""(?:
 _MAKES_TABLE = rf"CREATE {GAP} (?: OR {GAP} REPLACE {GAP} )? TABLE {END}"
 
 # MariaDB's settings for one statement, which the server takes back itself: those that say how long
-# it may take and how it is executed. Others, such as sql_mode, may change how it is read.
-_NAME = r"""(?: max_statement_time | (?:innodb_)? lock_wait_timeout | optimizer_\w++
+# it may take and how it is executed. Others, such as sql_mode, may change how it is read, and what
+# the optimizer traced stays in the session.
+_NAME = r"""(?: max_statement_time | (?:innodb_)? lock_wait_timeout | optimizer_(?!trace)\w++
   | (?:sort|join|read|read_rnd)_buffer_size | (?:tmp|max_heap)_table_size )"""
 _VALUE = r"(?: [\w.+-]++ | '[^'\\]*+' )"
 _SETTING = rf"{_NAME} {OPTIONAL} = {OPTIONAL} {_VALUE} {OPTIONAL}"

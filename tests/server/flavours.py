@@ -158,6 +158,8 @@ class MySQL(Flavour):
         "--mysqlx=OFF",
         "--skip-log-bin",
         "--secure-file-priv=",
+        # Without it no session is renewed from 9.6 on: see mysqlpool.session.renewal.
+        "--loose-innodb-native-foreign-keys=ON",
     )
 
     def program(self) -> list[str]:

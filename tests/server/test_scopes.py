@@ -6,7 +6,7 @@ import asyncio
 import functools
 import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from typing import Any
 from unittest import mock
 
@@ -225,6 +225,49 @@ async def orm() -> int:
 
 async def orm_leased() -> list[str]:
     return await sync_to_async(leased)()
+
+
+def test_a_generator_that_another_thread_ends_leaves_that_threads_scope_alone() -> None:
+    """The garbage collector ends it in whatever thread it runs, which is at work."""
+
+    @auto_close_db
+    def numbers() -> Generator[int, None, None]:
+        yield session_id()
+
+    generator = numbers()
+
+    def begin() -> None:
+        next(generator)
+        connections.close_all()
+
+    with in_thread(begin):
+        pass
+    with auto_close_db():
+        lease_all("default")
+        generator.close()
+        assert leased() == ["default"]
+    assert leased() == []
+
+
+def test_an_async_generator_that_another_task_ends_leaves_that_tasks_scope_alone() -> None:
+    @auto_close_db
+    async def numbers() -> AsyncGenerator[int, None]:
+        yield 1
+
+    async def main() -> None:
+        generator = numbers()
+
+        async def begin() -> None:
+            await anext(generator)
+
+        await asyncio.create_task(begin())
+        async with auto_close_db():
+            await sync_to_async(lease_all)("default")
+            await generator.aclose()
+            assert await sync_to_async(leased)() == ["default"]
+        assert await sync_to_async(leased)() == []
+
+    asyncio.run(main())
 
 
 def test_a_coroutine_releases_in_the_orms_thread() -> None:

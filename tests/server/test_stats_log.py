@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from mysqlpool import close_pool, holders, release_connections, stats, stats_log
+from mysqlpool import close_pool, release_connections, stats, stats_log
 from mysqlpool.aliases import ticker
 from mysqlpool.events import file as logfile
 from mysqlpool.events.log import set_event_log
@@ -73,33 +72,6 @@ def test_the_pool_of_each_class_is_told_of_after_its_first_connect(
         assert found is not None
         assert found.fields["connects"] == stats()["default"].connects
         assert (found.pid, found.ended) == (os.getpid(), False)
-
-
-def test_what_a_handler_of_the_projects_leases_for_a_line_is_given_back(
-    log: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Such as one that writes records into the database. Nobody else releases in that thread."""
-    held: list[int] = []
-
-    class Leases(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if vars(record).get("event") == "statistics" and vars(record)["alias"] == "default":
-                session_id("default")
-                held.append(len(holders()["default"]))
-
-    handler, logger = Leases(), logging.getLogger("mysqlpool.pool")
-    logger.addHandler(handler)
-    try:
-        with alias_with(monkeypatch, lease="task"), caplog.at_level("INFO", "mysqlpool"):
-            session_id("default")
-            release_connections()
-            stats_log.write_every(HANG)
-            assert stats_log._ticker is not None
-            stats_log._ticker.tidy(0.0)
-            assert (held, holders()["default"]) == ([1], ())
-            assert stats()["default"].unscoped == 0
-    finally:
-        logger.removeHandler(handler)
 
 
 def test_two_aliases_have_a_line_each_until_their_sessions_are_gone(log: Path) -> None:

@@ -27,6 +27,7 @@ from mysqlpool.conf.event_log import DEFAULTS as LOG_DEFAULTS
 from mysqlpool.conf.rules import LOG_RULES, RULES, SESSION_DEFAULTS
 from mysqlpool.conf.settings import DEFAULT_POOL_CLASS, POOL_CLASSES, _keywords, parse_pool_settings
 from mysqlpool.events.log import JSONLinesFormatter, log_event
+from mysqlpool.session.failures import Failure
 from mysqlpool.session.renewal import clears
 from mysqlpool.session.statements import Classifier
 from tests.documents import (
@@ -39,8 +40,11 @@ from tests.documents import (
     blocks_of,
     code,
     table,
+    tables_of,
 )
 from tests.helpers import ROOT
+
+LIBRARY = Path(mysqlpool.__file__).parent
 
 # Blocks
 
@@ -126,12 +130,31 @@ def test_the_line_of_the_event_log_is_one_that_is_written(
     written = json.loads(JSONLinesFormatter().format(caplog.records[-1]))
     assert list(written) == list(shown)
     assert re.sub(r"\d", "0", written["time"]) == re.sub(r"\d", "0", shown["time"])
-    for own in ("time", "pid", "thread"):
+    for own in ("time", "host", "pid", "thread"):
         written[own] = shown[own]
     assert written == shown
 
 
+@pytest.mark.parametrize("document", TEXTS)
+def test_no_page_has_contents_of_its_own(document: str) -> None:
+    """The theme has them at the side, and shows an error in the place of others."""
+    assert ".. contents::" not in TEXTS[document]
+
+
 # Tables
+
+
+@pytest.mark.parametrize("document", [*TEXTS, "CONTRIBUTING.rst", "benchmarks/README.rst"])
+def test_no_row_of_a_table_goes_on_in_its_first_cell(document: str) -> None:
+    """A simple table takes that for another row. A list-table has as many lines as it likes."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for rows in tables_of(text):
+        for row in rows:
+            assert any(row[1:]), f"{row} has a first cell alone"
+            for cell in row:
+                assert cell.count("(") == cell.count(")"), f"{row} is cut"
+                assert not cell.count("``") % 2, f"{row} is cut"
+            assert row[0][-1] not in ",:;", f"{row} is cut"
 
 
 LETTERS = {
@@ -198,6 +221,26 @@ def test_the_table_of_statistics_has_each_attribute() -> None:
     assert [code(row[0]) for row in table("Attribute", "Meaning")] == fields
 
 
+def test_the_table_of_reasons_has_each_for_which_a_session_is_closed() -> None:
+    named = {name for row in table("Reason", "The") for name in re.findall("``([^`]+)``", row[0])}
+    said = r"broken = |condemn\((?:\w+, )?|discard\(|abandon\(|distrust = |reason = (?=.fit)"
+    said += r"|\n(?:DEAD|NOT_RENEWED|IDENTITY|NO_ANSWER) = "
+    given = re.findall(rf'(?:{said})"([a-z_ -]+)"', sources())
+    assert len(given) > 15
+    assert set(given) <= named
+    for name in named - {"SET", "CALL", "a user variable", "error 2013", "commit unknown: ..."}:
+        assert f'"{name}"' in sources(), name
+
+
+def test_the_table_of_failures_has_each_that_costs_a_session() -> None:
+    told = [code(row[0]) for row in table("Failure", "The")]
+    assert sorted(told) == sorted(one.name.lower() for one in Failure if one.is_unfit)
+
+
+def sources() -> str:
+    return "\n".join(path.read_text(encoding="utf-8") for path in LIBRARY.rglob("*.py"))
+
+
 def test_the_table_of_the_event_log_has_each_key_and_its_default() -> None:
     rows = {code(row[0]): row[1] for row in table("Key", "Default")}
     defaults = {key: ast.literal_eval(code(cell)) for key, cell in rows.items() if cell}
@@ -243,6 +286,20 @@ def test_the_readme_is_short_and_leads_to_every_page() -> None:
     index = TEXTS["docs/index.rst"]
     pages = [Path(name).stem for name in TEXTS if name.startswith("docs/")]
     assert [page for page in pages if f"   {page}\n" not in index] == ["index"]
+
+
+def test_the_pages_come_in_the_order_in_which_they_are_needed() -> None:
+    captions = re.findall(r":caption: (\w+)", TEXTS["docs/index.rst"])
+    assert captions == ["Tutorial", "How", "How", "Reference", "Explanation", "The"]
+
+
+def test_what_somebody_sees_who_looks_for_help_is_what_is_said() -> None:
+    headings = re.findall(r"^(.*``.*)\n~+$", TEXTS["docs/trouble.rst"], re.MULTILINE)
+    seen = [text for heading in headings for text in re.findall("``([^`]+)``", heading)]
+    seen += re.findall("``([^`]+)``", "".join(row[0] for row in table("The line ends with")))
+    assert len(seen) > 14
+    for text in set(seen) - {"connection.connection", "pinned by SET"}:
+        assert text in sources(), text
 
 
 def test_every_name_of_the_package_exists() -> None:

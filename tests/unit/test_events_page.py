@@ -23,7 +23,7 @@ from mysqlpool.errors import Holder
 from mysqlpool.events.log import JSONLinesFormatter
 from mysqlpool.pool.pool import ABSENT, FULL
 from mysqlpool.pool.report import _fields
-from tests.documents import blocks_of
+from tests.documents import blocks_of, table
 from tests.helpers import ROOT
 from tests.unit.events.test_reading import line
 
@@ -97,8 +97,8 @@ class Row:
 
 
 def rows() -> dict[str, Row]:
-    table = TEXT[TEXT.index(".. list-table::") :]
-    cells = re.findall(r"^   (?:\* -|  -)(.*(?:\n {7}.*)*)$", table, re.MULTILINE)
+    text = TEXT[TEXT.index(".. list-table::") :]
+    cells = re.findall(r"^   (?:\* -|  -)(.*(?:\n {7}.*)*)$", text, re.MULTILINE)
     found = [cells[n : n + 5] for n in range(0, len(cells), 5)][1:]
     return {
         code(name)[0]: Row(tuple(levels.strip().split(", ")), code(logger)[0], told(fields))
@@ -113,6 +113,11 @@ def code(cell: str) -> list[str]:
 def told(cell: str) -> frozenset[str]:
     """The fields of a cell, without what is said of them in brackets."""
     return frozenset(name for name in code(re.sub(r"\([^)]*\)", "", cell)) if name.isidentifier())
+
+
+def test_what_to_do_is_said_of_every_event_that_is_a_warning_or_worse() -> None:
+    bad = [name for name, row in rows().items() if {"WARNING", "ERROR"} & set(row.levels)]
+    assert [code(row[0])[0] for row in table("Event", "What to do")] == bad
 
 
 def test_the_page_lists_every_event_and_no_other() -> None:
@@ -182,7 +187,7 @@ def test_the_logging_that_is_shown_writes_lines_of_json() -> None:
 def test_the_newest_statistics_are_read_as_it_is_shown(
     tmp_path: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings.MYSQLPOOL_LOG = tmp_path / "events.log"
+    settings.MYSQLPOOL_LOG = {"filename": tmp_path / "events.log"}
     (tmp_path / "events.log").write_text(line(1, in_use=3, limit=5) + line(2, age=181))
     exec(compile(PYTHON[2].text, PAGE.name, "exec"), {})
     assert capsys.readouterr().out == "manage.py default 3 of 5 in use\n"

@@ -44,7 +44,10 @@ HOUSE: Mapping[str, Wing] = {
     "urls": Wing(("contrib.status", "conf.visitors"), ("django.urls",)),
     "apps": Wing(("checks", "stats_log", "events.file"), ("django",)),
     "management": Wing(
-        ("checks", "stats", "aliases.registry", "scopes", "events.reading", "conf"),
+        (
+            *("checks", "stats", "aliases.registry", "scopes", "events.machine"),
+            *("events.reading", "conf"),
+        ),
         ("django", "rich", "sqlalchemy.pool", "MySQLdb"),
     ),
     "checks": Wing(
@@ -60,7 +63,7 @@ HOUSE: Mapping[str, Wing] = {
             *("environ", "debug_toolbar", "health_check"),
         ),
     ),
-    "stats_log": Wing(("stats", "aliases.ticker", "events.log")),
+    "stats_log": Wing(("stats", "aliases.ticker", "events.log", "events.machine")),
     "stats": Wing(("aliases.registry", "pool.times", "errors")),
     "backends": Wing(("aliases", "pool", "session", "conf"), ("django", "MySQLdb")),
     "aliases": Wing(
@@ -206,12 +209,12 @@ def test_the_pool_knows_neither_django_nor_the_driver_nor_another_wing() -> None
     assert {name.partition(".")[0] for name in packages} == {"sqlalchemy"}
     # The errors are subclasses of Django's, which the errors' users catch.
     around = set().union(*(reached(module) for module in inside)) - inside
-    assert around == {"errors", "events.log"}
+    assert around == {"errors", "events.log", "events.machine"}
 
 
 @pytest.mark.parametrize("door", DOORS_WITHOUT_POOLS)
 def test_the_doors_that_end_leases_know_no_pools(door: str) -> None:
-    assert reached(door) <= {*DOORS_WITHOUT_POOLS, "events.log"}
+    assert reached(door) <= {*DOORS_WITHOUT_POOLS, "events.log", "events.machine"}
     for module in {door} | reached(door):
         assert not beyond(packages_used(module), ("asgiref", "django"))
 
@@ -266,6 +269,14 @@ def test_in_the_picture_a_module_imports_only_what_stands_after_it_in_its_wing(r
 @pytest.mark.parametrize("row", picture(), ids=lambda row: row.wing)
 def test_the_picture_tells_the_job_of_a_wing_in_one_sentence(row: Row) -> None:
     assert re.fullmatch(r"[A-Z`][^.]*(\.\w[^.]*)*\.", row.job), row.job
+
+
+def test_the_drawing_has_the_wings_in_the_same_order() -> None:
+    text = (LIBRARY.parent / "docs" / "pictures" / "house.svg").read_text(encoding="utf-8")
+    drawn = re.findall(r'class="w" x="[\d.]+" y="(\d+)">(\w+)<', text)
+    assert [name for _, name in drawn] == list(HOUSE)
+    heights = [int(height) for height, _ in drawn]
+    assert heights == sorted(heights)
 
 
 # Logger names

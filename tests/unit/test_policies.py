@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
-import itertools
 import re
+import textwrap
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from django import VERSION
+from django.db.backends.mysql.features import DatabaseFeatures
 
 import mysqlpool
+from mysqlpool.checks.findings import TESTED
 from mysqlpool.conf.rules import LOG_RULES, SESSION_DEFAULTS
+from tests.documents import TEXTS, blocks_of, table
 from tests.helpers import ROOT
 from tests.unit.test_documents import KEYWORDS, extras
 from tests.unit.test_events_page import logged
 
 TEXT = (ROOT / "docs" / "policies.rst").read_text(encoding="utf-8")
+CHECKS = (ROOT / "docs" / "checks.rst").read_text(encoding="utf-8")
 README = (ROOT / "README.rst").read_text(encoding="utf-8")
 SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
 TOX = (ROOT / "tox.ini").read_text(encoding="utf-8")
@@ -34,32 +42,15 @@ def sentence(start: str) -> set[str]:
     return names(match[1])
 
 
-def rows(*headings: str) -> list[list[str]]:
-    """The rows of the table with these headings. One without a first cell goes on with the last."""
-    tables = re.findall(r"(?m)^(=+(?:  =+)+)\n(.+)\n\1\n((?:.+\n)+?)\1$", TEXT)
-    for border, head, body in tables:
-        starts = [m.start() for m in re.finditer("=+", border)] + [None]
-        pairs = list(itertools.pairwise(starts))
-        if [head[a:b].strip() for a, b in pairs][: len(headings)] != list(headings):
-            continue
-        found: list[list[str]] = []
-        for line in body.splitlines():
-            cells = [line[a:b].strip() for a, b in pairs]
-            if cells[0]:
-                found.append(cells)
-            else:
-                found[-1] = [f"{x} {y}".strip() for x, y in zip(found[-1], cells, strict=True)]
-        return found
-    raise AssertionError(f"no table has the headings {headings}")
-
-
 # Public names
 
-MODULES = {row[0].strip("`"): names(row[1]) for row in rows("Module", "Names")}
+MODULES = {row[0].strip("`"): names(row[1]) for row in table("Module", "Names")}
 
 # Doors whose names `mysqlpool` itself exports, and those that nobody imports.
 EXPORTED = {"executor", "release", "scopes", "stats"}
 FOR_DJANGO = {"apps", "checks", "stats_log"}
+# What else they export is for this library.
+PARTLY_PUBLIC = ("mysqlpool", "mysqlpool.pool", "mysqlpool.events.log")
 # What mysqlpool.urls is the door to.
 BEHIND_A_DOOR = {"status"}
 # Rooms that integrations share.
@@ -72,11 +63,35 @@ def test_each_public_name_can_be_imported(module: str) -> None:
     assert [name for name in MODULES[module] if not hasattr(found, name)] == []
 
 
+def shown() -> set[tuple[str, str]]:
+    """The names of this library in the code of README.rst and docs/, each with its module."""
+    found: set[tuple[str, str]] = set()
+    for document, text in TEXTS.items():
+        for block in blocks_of(text, document):
+            if block.kind == "python":
+                found |= {
+                    (node.module or "", alias.name)
+                    for node in ast.walk(ast.parse(textwrap.dedent(block.text)))
+                    if isinstance(node, ast.ImportFrom)
+                    for alias in node.names
+                }
+                dotted = re.findall(r'"(mysqlpool(?:\.\w+)*)\.([A-Z]\w+)"', block.text)
+                found |= set(dotted)
+    return {(module, name) for module, name in found if module.partition(".")[0] == "mysqlpool"}
+
+
+def test_what_the_documentation_has_people_import_is_public() -> None:
+    assert len(shown()) > 15
+    public = {(module, name) for module, names_of in MODULES.items() for name in names_of}
+    engines = {("mysqlpool.backends.mysqlpool", "base")}  # A sentence says so.
+    assert shown() - public - engines == set()
+
+
 def test_whatever_a_door_exports_is_in_the_list() -> None:
     assert MODULES["mysqlpool"] == {*mysqlpool.__all__, "__version__"}
     for name, listed in MODULES.items():
         exported = getattr(importlib.import_module(name), "__all__", None)
-        if exported is not None and name not in ("mysqlpool", "mysqlpool.pool"):
+        if exported is not None and name not in PARTLY_PUBLIC:
             assert listed == set(exported), f"docs/policies.rst tells other names of {name}"
 
 
@@ -132,13 +147,17 @@ def sources() -> str:
 
 PAIRS = {
     (python, django)
-    for django, pythons, _ in rows("Django", "Python")
+    for django, pythons, _ in table("Django", "Python")
     for python in pythons.split(", ")
 }
 PYTHONS = {python for python, _ in PAIRS}
 DJANGOS = {django for _, django in PAIRS}
-SERIES = {(server, series) for server, series, _ in rows("Server", "Series")}
-PACKAGES = {row[0]: row[1].split(", ") for row in rows("Package", "Versions")}
+SERVERS = {
+    (server, series): djangos.split(", ")
+    for server, series, djangos, _ in table("Server", "Series", "Django")
+}
+SERIES = SERVERS.keys()
+PACKAGES = {row[0]: row[1].split(", ") for row in table("Package", "Versions")}
 
 
 def dotted(digits: str) -> str:
@@ -167,6 +186,37 @@ def test_each_pair_is_an_environment_of_tox_and_no_other_is() -> None:
     assert {(dotted(python), dotted(django)) for python, django, _ in found} == PAIRS
     toolkits = set(re.findall(r"SQLAlchemy>=(\d\.\d),<", TOX))
     assert toolkits == set(PACKAGES["SQLAlchemy"])
+
+
+@pytest.mark.parametrize(("server", "series"), SERIES)
+def test_a_server_is_supported_with_each_django_that_takes_it_and_no_other(
+    server: str, series: str
+) -> None:
+    """By the Django that is here. tox has each of them."""
+    asked = SimpleNamespace(connection=SimpleNamespace(mysql_is_mariadb=server == "MariaDB"))
+    of_features: Any = vars(DatabaseFeatures)["minimum_database_version"]
+    oldest_taken = of_features.func(asked)
+    version = tuple(map(int, series.split(".")))
+    takes_it = version >= oldest_taken[: len(version)]
+    assert ("{}.{}".format(*VERSION) in SERVERS[server, series]) == takes_it
+
+
+def test_a_server_that_is_supported_by_no_django_is_not_listed() -> None:
+    for djangos in SERVERS.values():
+        assert djangos == sorted(DJANGOS)[: len(djangos)]
+        assert djangos
+
+
+@pytest.mark.parametrize(("server", "series"), SERIES)
+def test_nobody_is_warned_of_a_server_that_is_supported(server: str, series: str) -> None:
+    first, last = TESTED[server]
+    version = tuple(map(int, series.split(".")))
+    assert first[: len(version)] <= version <= last[: len(version)]
+    described = re.findall(r"(MariaDB|MySQL) ([\d.]+) to ([\d.]+\d)", CHECKS)
+    assert {name: (a, b) for name, a, b in described}[server] == (
+        ".".join(map(str, first)),
+        ".".join(map(str, last)),
+    )
 
 
 def test_the_readme_names_the_same_versions() -> None:

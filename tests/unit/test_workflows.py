@@ -49,12 +49,25 @@ def test_each_server_runs_each_pair_of_python_and_django_and_the_rest_runs_once(
     assert sorted(on_each) == sorted(pairs)
 
 
-def test_the_servers_are_those_that_are_supported() -> None:
+def supported() -> dict[str, list[str]]:
+    """The images of the servers of docs/policies.rst, and the versions of Django for each."""
     text = (ROOT / "docs" / "policies.rst").read_text(encoding="utf-8")
-    supported = re.findall(r"^(MySQL|MariaDB) +([\d.]+) ", text, re.MULTILINE)
-    assert [f"{server.lower()}:{series}" for server, series in supported] == matrix("servers")[
-        "server"
-    ]
+    rows = re.findall(r"^(MySQL|MariaDB) +([\d.]+)  +((?:\d\.\d(?:, )?)+)  ", text, re.MULTILINE)
+    return {f"{server.lower()}:{series}": djangos.split(", ") for server, series, djangos in rows}
+
+
+def test_the_servers_are_those_that_are_supported() -> None:
+    assert list(supported()) == matrix("servers")["server"]
+
+
+def test_a_server_runs_no_django_that_refuses_it() -> None:
+    excluded = [(entry["server"], entry["versions"]) for entry in matrix("servers")["exclude"]]
+    assert sorted(excluded) == sorted(
+        (server, name)
+        for server, djangos in supported().items()
+        for name in matrix("servers")["versions"]
+        if f"{name[-2]}.{name[-1]}" not in djangos
+    )
 
 
 @pytest.mark.parametrize("job", ["servers", "versions"])
@@ -78,6 +91,15 @@ def test_what_a_protected_branch_asks_for_are_names_of_jobs() -> None:
     asked = re.findall(r"\*([^*]+)\*", text.partition("ask for the checks")[2].partition(".")[0])
     assert len(asked) == 4
     assert set(asked) <= {job["name"] for job in JOBS.values()}
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_an_action_beside_the_workflows_knows_what_it_is_given(name: str) -> None:
+    """GitHub only warns of an input that an action does not have, and goes on without it."""
+    for step in JOBS[name]["steps"]:
+        if step.get("uses", "").startswith("./"):
+            action = yaml.safe_load((ROOT / step["uses"] / "action.yml").read_text("utf-8"))
+            assert step.get("with", {}).keys() <= action["inputs"].keys()
 
 
 def test_every_script_that_is_run_exists() -> None:

@@ -8,9 +8,10 @@ is the set-up of one holder: see `mysqlpool.session.set_up`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from operator import attrgetter, itemgetter
 from typing import Any
 
@@ -41,7 +42,7 @@ from mysqlpool.session.session import Session
 from . import observers
 from .client import DatabaseClient
 from .creation import DatabaseCreation
-from .hearing import Methods
+from .hearing import Methods, djangos
 from .late import LateTransactions
 from .tenure import CLOSED, RESTING, TENURES, Tenure
 
@@ -89,18 +90,26 @@ class DatabaseWrapper(LateTransactions):
         """
         if not self._knows_settings():
             self._note_settings()
+        if mysql.DatabaseWrapper.get_connection_params is not _PARAMETERS_OF_DJANGO:
+            # Who patched it may answer otherwise each time, such as with a new token.
+            self._params = self._own_access = None
+            return self._make_params()
         if self._params is None:
-            with self._without_servers() as servers:
-                params: dict[str, Any] = super().get_connection_params()
-            if servers:
-                params["host"] = written(servers)
-            params.pop("pool", None)
-            # mysqlclient would turn autocommit off and Django on again: two round trips.
-            params.setdefault("autocommit", self.settings_dict["AUTOCOMMIT"])
-            self._params, self._isolation_level = hide(params), self.isolation_level
+            self._params, self._isolation_level = self._make_params(), self.isolation_level
         # At each call, as Django does: an engine may have put another one here since.
         self.isolation_level = self._isolation_level
         return dict(self._params)
+
+    def _make_params(self) -> dict[str, Any]:
+        with self._without_servers() as servers:
+            params: dict[str, Any] = super().get_connection_params()
+        if servers:
+            params["host"] = written(servers)
+        params.pop("pool", None)
+        # mysqlclient would turn autocommit off and Django on again: two round trips.
+        params.setdefault("autocommit", self.settings_dict["AUTOCOMMIT"])
+        hide(params)
+        return params
 
     @contextmanager
     def _without_servers(self) -> Iterator[tuple[Server, ...]]:
@@ -173,7 +182,8 @@ class DatabaseWrapper(LateTransactions):
         if self._own_access is None:
             return False
         as_left = self._left is not None and self._left == _wrapper_settings(self.settings_dict)
-        return as_left and not self._is_somebody_listening()
+        is_patched = _connecting() != _CONNECTING_OF_DJANGO
+        return as_left and not (is_patched or self._is_somebody_listening())
 
     def _is_somebody_listening(self) -> bool:
         """Whether connect() is heard by receivers, an engine, or who patched this wrapper."""
@@ -187,7 +197,11 @@ class DatabaseWrapper(LateTransactions):
 
     def _are_statements_heard(self) -> bool:
         """Whether an engine, or who patched one, hears of the statements that Django sends."""
-        return _STATEMENTS.are_replaced(self) or CursorWrapper.execute is not _EXECUTE
+        return (
+            _STATEMENTS.are_replaced(self)
+            or CursorWrapper.execute is not _EXECUTE
+            or _code_of_cursor() is not _CODE_OF_CURSOR
+        )
 
     def _speaks_after_connecting(self) -> bool:
         """Whether an engine made of this one may speak as connect() or ensure_connection() ends."""
@@ -431,7 +445,11 @@ class DatabaseWrapper(LateTransactions):
             self.tenure.opening = opening
 
     def _resume(self) -> None:
-        """Lease again after a rest: what ensure_connection() does, in fewer steps."""
+        """Lease again after a rest: what ensure_connection() does, in fewer steps.
+
+        Where that cannot connect, and somebody stands around Django's connecting who may try it
+        again, the wrapper is closed afterwards, and opening its cursor connects it.
+        """
         pool, access, lease = self._known_to, self._access, None
         is_known = pool is registry.current(self.alias) and self._knows_settings()
         try:
@@ -445,6 +463,10 @@ class DatabaseWrapper(LateTransactions):
                 if self._waits:
                     self._begin_waiting()
         except MySQLdb.Error:
+            if self.tenure.standing is RESTING and _TRYING.are_replaced(self):
+                # The connection is lost: Django connects anew, and whoever tries that again may.
+                self.tenure.end()
+                return
             with self.wrap_database_errors:
                 raise
 
@@ -532,24 +554,34 @@ class DatabaseWrapper(LateTransactions):
             self.tenure.unshare()
 
     def _commit(self) -> None:
-        if self._waits:
-            self._end_nothing("COMMIT")
-            return
         observer, end = observers.present, super()._commit  # type: ignore[misc]
-        if observer is None or not self._has_transaction():
-            end()
+        if self._waits:
+            self._end_nothing("COMMIT", end)
+        elif observer is None or not self._has_transaction():
+            self._at_the_session(end)
         else:
-            observer.ending(self, "COMMIT", end)
+            self._at_the_session(observer.ending, self, "COMMIT", end)
 
     def _rollback(self) -> None:
-        if self._waits:
-            self._end_nothing("ROLLBACK")
-            return
         observer, end = observers.present, super()._rollback  # type: ignore[misc]
-        if observer is None or not self._has_transaction():
-            end()
+        if self._waits:
+            self._end_nothing("ROLLBACK", end)
+        elif observer is None or not self._has_transaction():
+            self._at_the_session(end)
         else:
-            observer.ending(self, "ROLLBACK", end)
+            self._at_the_session(observer.ending, self, "ROLLBACK", end)
+
+    def _set_autocommit(self, autocommit: bool) -> None:
+        self._at_the_session(super()._set_autocommit, autocommit)  # type: ignore[misc]
+
+    def _at_the_session(self, use: Callable[..., object], *args: Any) -> None:
+        """Use the session. Whoever ends the lease meanwhile has it discarded."""
+        tenure = self.tenure
+        before, tenure.opening = tenure.opening, True
+        try:
+            use(*args)
+        finally:
+            tenure.opening = before
 
     def _has_transaction(self) -> bool:
         """Whether there is a session, and in it something to end."""
@@ -678,24 +710,42 @@ def _djangos() -> tuple[Any, ...]:
     return mysql.DatabaseWrapper.init_connection_state, BaseDatabaseWrapper.init_connection_state
 
 
-# As they are now: who patches one of them later wants to be heard, and speaks for one holder.
-_DJANGOS = _djangos()
-_EXECUTE = CursorWrapper.execute
+def _code_of_cursor() -> object:
+    """ddtrace leaves the function, and puts other code into it."""
+    return getattr(mysql.DatabaseWrapper.cursor, "__code__", None)
+
+
+# Who patches one of Django's own, as agents do, wants to be heard, and speaks for one holder.
+_DJANGOS = tuple(map(djangos, _djangos()))
+_EXECUTE = djangos(CursorWrapper.execute)
+_CODE_OF_CURSOR = _code_of_cursor()
+_PARAMETERS_OF_DJANGO = djangos(mysql.DatabaseWrapper.get_connection_params)
+
+
+def _of_django(*names: str) -> Callable[[], tuple[Any, ...]]:
+    """How to get these methods as they are now, behind ours."""
+    return partial(attrgetter(*names), mysql.DatabaseWrapper)
+
+
+# A block need not be leased at once for these: they are called when its first statement connects.
+_connecting = _of_django("connect", "set_autocommit", "_set_autocommit")
+_CONNECTING_OF_DJANGO = tuple(map(djangos, _connecting()))
+
 # On Django's engine each of these has a connection in a block.
+_DIVIDING = (
+    "set_autocommit",
+    "_set_autocommit",
+    "commit",
+    "rollback",
+    "_savepoint",
+    "_savepoint_rollback",
+    "_savepoint_commit",
+)
+# Django's own _commit() and _rollback() are called without one, too: agents patch these.
 _BEGINNING = Methods(
     DatabaseWrapper,
-    [
-        "set_autocommit",
-        "_set_autocommit",
-        "commit",
-        "_commit",
-        "rollback",
-        "_rollback",
-        "_savepoint",
-        "_savepoint_rollback",
-        "_savepoint_commit",
-    ],
-    behind=mysql.DatabaseWrapper,
+    [*_DIVIDING, "_commit", "_rollback"],
+    behind=_of_django(*_DIVIDING),
 )
 _CONNECTING = Methods(
     DatabaseWrapper,
@@ -710,18 +760,25 @@ _CONNECTING = Methods(
         "_set_autocommit",
     ],
 )
+_TRIED_AGAIN = ("ensure_connection", "connect", "get_new_connection")
+_TRYING = Methods(
+    DatabaseWrapper,
+    _TRIED_AGAIN,
+    behind=_of_django(*_TRIED_AGAIN),
+)
+_MAKING_CURSORS = (
+    "cursor",
+    "_cursor",
+    "create_cursor",
+    "make_cursor",
+    "make_debug_cursor",
+    "_prepare_cursor",
+    "_savepoint",
+    "_savepoint_rollback",
+    "_savepoint_commit",
+)
 _STATEMENTS = Methods(
     DatabaseWrapper,
-    [
-        "cursor",
-        "_cursor",
-        "create_cursor",
-        "make_cursor",
-        "make_debug_cursor",
-        "_prepare_cursor",
-        "_savepoint",
-        "_savepoint_rollback",
-        "_savepoint_commit",
-    ],
-    behind=mysql.DatabaseWrapper,
+    _MAKING_CURSORS,
+    behind=_of_django(*_MAKING_CURSORS),
 )

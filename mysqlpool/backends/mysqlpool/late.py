@@ -110,8 +110,15 @@ class LateTransactions(mysql.DatabaseWrapper):
             self.run_and_clear_commit_hooks()
             self.run_commit_hooks_on_set_autocommit_on = False
 
-    def _end_nothing(self, verb: str) -> None:
-        """A transaction ends that never began. The next one waits, too."""
+    def _end_nothing(self, verb: str, end: Callable[[], None]) -> None:
+        """A transaction ends that never began. The next one waits, too.
+
+        Django's own ``end`` does nothing without a connection. Who patched it hears of it so, and
+        may have leased and ended a transaction by then.
+        """
+        end()
+        if not self._waits:
+            return
         if observers.onlookers:
             observers.not_sent(self, 1 + len(self._waiting_savepoints))
         self._waiting_savepoints = ()

@@ -65,7 +65,9 @@ class Tenure:
         self.distrust: str | None = None
         """Why the session that is being closed is not to be kept."""
         self.opening = False
-        """A cursor is about to be opened, for which the lease has to be there."""
+        """A cursor is about to be opened, or a transaction to end, on the lease that is there. Who
+        ends that meanwhile, a signal handler or a finalizer, has its session discarded.
+        """
 
     def hold(self, lease: Lease) -> None:
         """Begin with a lease; it lasts until the end."""
@@ -88,7 +90,7 @@ class Tenure:
         session: Session = lease.session
         try:
             session.end_turn()
-            reason = self.distrust or session.restore()
+            reason = self.distrust or ("in use" if self.opening else session.restore())
             if reason is not None:
                 lease.discard(reason)
                 return
@@ -157,12 +159,13 @@ class TransactionTenure(Tenure):
         self.rest_if_free()
 
     def cursor_lost(self, turn: int) -> None:
-        """One of the present lease's cursors was collected, by this thread or another one.
+        """One of the present lease's cursors was closed or collected, by this or another thread.
 
-        Another thread must neither count nor end the lease: it only notes it.
+        What another thread's collector finds may be an iterator, which closes its cursor. That
+        thread must neither count nor end the lease: it only notes it, unless the threads share it.
         """
-        lease = self.lease
-        if threading.get_ident() == self.wrapper._thread_ident:
+        lease, wrapper = self.lease, self.wrapper
+        if threading.get_ident() == wrapper._thread_ident or wrapper.allow_thread_sharing:
             self.cursor_closed()
         elif lease is not None:
             self.strays.append((lease.session, turn))
@@ -181,10 +184,19 @@ class TransactionTenure(Tenure):
             or self.opening
         ):
             return
+        self.opening = True  # Whoever ends the lease meanwhile has its session discarded.
+        try:
+            self._rest_or_pin(lease, session)
+        finally:
+            self.opening = False
+
+    def _rest_or_pin(self, lease: Lease, session: Session) -> None:
+        """End the lease of a wrapper that nothing binds, if the session allows that."""
+        wrapper = self.wrapper
         if session.broken:
-            self._rest(session)
-            session.end_turn()
-            lease.discard(session.broken)
+            if self._rest(lease):
+                session.end_turn()
+                lease.discard(session.broken)
         elif session.dirty:
             lease.pin(session.dirty)
         elif wrapper.connection is not session:  # An engine put something around it.
@@ -194,20 +206,25 @@ class TransactionTenure(Tenure):
         elif not wrapper.settings_dict["AUTOCOMMIT"]:
             return  # It was switched on, and another lease would begin with it off.
         elif wrapper.errors_occurred and not session.is_changed_in_python():
-            self._rest(session)
-            self._hand_back(lease)  # A statement failed, and may have left anything.
+            if self._rest(lease):
+                self._hand_back(lease)  # A statement failed, and may have left anything.
         elif session.is_at_rest():
-            self._rest(session)
-            session.end_turn()
-            lease.give_back()
+            if self._rest(lease):
+                session.end_turn()
+                lease.give_back()
         elif session.is_changed_in_python():
             lease.pin("the driver's state")
 
-    def _rest(self, session: Session) -> None:
-        self.former = session
+    def _rest(self, lease: Lease) -> bool:
+        """Rest, unless a signal handler or a finalizer has ended this lease by now."""
+        if self.lease is not lease:
+            return False
+        self.former = lease.session
         self.lease = self.wrapper.connection = None
+        self.opening = False
         # A wrapper that begins with autocommit off has to be connected anew.
         self.standing = RESTING if self.wrapper.settings_dict["AUTOCOMMIT"] else CLOSED
+        return True
 
 
 TENURES: Mapping[str, type[Tenure]] = MappingProxyType(

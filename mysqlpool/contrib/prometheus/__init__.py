@@ -1,4 +1,4 @@
-"""Prometheus: the numbers of this process's pools, for prometheus_client. See docs/metrics.rst."""
+"""Prometheus: the numbers of this process's pools, for prometheus_client."""
 
 from .collector import PoolCollector
 from .registration import register, unregister

@@ -82,7 +82,8 @@ def _others(others: Processes, now: datetime) -> Mapping[str, Any]:
 def _process(one: ProcessStatistics, seconds: float) -> Mapping[str, str]:
     wanted = ("in_use", "limit", "idle", "waiting", "timeouts")
     figures = {name: str(one.fields.get(name, "?")) for name in wanted}
-    process = {"pid": str(one.pid), "program": one.program, "alias": one.alias}
+    pid = str(one.pid) if one.is_numbered_here else f"{one.pid} on {one.host or 'another machine'}"
+    process = {"pid": pid, "program": one.program, "alias": one.alias}
     return {**process, **figures, "ago": spoken(max(0.0, seconds))}
 
 

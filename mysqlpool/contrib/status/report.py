@@ -53,6 +53,7 @@ class Processes:
         return [
             {
                 "time": one.time.isoformat(timespec="milliseconds"),
+                "host": one.host,
                 "pid": one.pid,
                 "program": one.program,
                 "alias": one.alias,
@@ -107,5 +108,7 @@ def _others() -> Processes | None:
     except OSError as error:
         return Processes(log.stats_interval, error=error.strerror)
     own = os.getpid()
-    found = tuple(one for one in told if one.pid != own and not one.ended)
+    found = tuple(
+        one for one in told if not (one.ended or (one.pid == own and one.is_numbered_here))
+    )
     return Processes(log.stats_interval, found)

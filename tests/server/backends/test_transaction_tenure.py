@@ -110,6 +110,19 @@ def test_a_cursor_collected_by_another_thread_ends_no_lease_there() -> None:
     assert out() == 0
 
 
+def test_an_iterator_that_another_thread_closes_ends_no_lease_there() -> None:
+    """As the collector does with one that an ``async for`` left, in the event loop's thread."""
+    Row.objects.bulk_create([Row(text=str(number)) for number in range(300)])
+    rows = iter(Row.objects.order_by("pk").iterator(chunk_size=50))
+    next(rows)
+    first = session_id()
+    with in_thread(rows.close):  # type: ignore[attr-defined]
+        pass
+    assert out() == 1
+    assert session_id() == first
+    assert out() == 0
+
+
 def test_an_iterator_is_served_by_one_session_to_its_last_row() -> None:
     Row.objects.bulk_create(Row(text=str(n)) for n in range(10))
     seen = []
@@ -384,7 +397,8 @@ def test_a_task_that_never_waits_takes_few_more_python_calls_than_with_task_leas
 def test_a_task_after_a_release_does_without_djangos_connect() -> None:
     def two_tasks() -> None:
         three_queries()
-        with mock.patch.object(BaseDatabaseWrapper, "connect", side_effect=AssertionError):
+        # Django's connect() begins with this. Who patches connect() itself is heard.
+        with mock.patch.object(BaseDatabaseWrapper, "check_settings", side_effect=AssertionError):
             three_queries()
 
     run_threads(two_tasks)
@@ -533,3 +547,48 @@ def test_a_wrong_password_at_a_later_lease_is_djangos_error() -> None:
         error = error_of(session_id)
     assert isinstance(error, OperationalError)
     assert session_id() > 0
+
+
+def ask(sql: str) -> Any:
+    """The first row, if there are rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchone() if cursor.description else None
+
+
+@pytest.mark.parametrize("lease", ["transaction", "task"])
+def test_what_init_command_assigned_may_be_read_and_leaves_no_trace(lease: str) -> None:
+    """Each session of the alias has it, so it tells of no other holder."""
+    options = connections["default"].settings_dict["OPTIONS"]
+    connections["default"].settings_dict["OPTIONS"] = {
+        "pool": {**options["pool"], "lease": lease},
+        "init_command": "SET @region = 'eu', @`tenant` = 7",
+    }
+    for _ in range(3):
+        assert ask("SELECT @region, @TENANT") == ("eu", 7)
+        with transaction.atomic():
+            assert ask("SELECT @region") == ("eu",)
+        release_connections()
+    assert stats()["default"].connects == 1
+    assert stats()["default"].renewed == 0
+
+
+def test_what_init_command_only_computes_or_does_not_name_is_refused_as_ever() -> None:
+    options = connections["default"].settings_dict["OPTIONS"]
+    connections["default"].settings_dict["OPTIONS"] = {
+        **options,
+        "init_command": "SET @mine = CONNECTION_ID()",
+    }
+    for name in ("mine", "other"):
+        with pytest.raises(SessionStateError):
+            ask(f"SELECT @{name}")
+
+
+def test_another_value_for_what_init_command_assigned_is_the_holders_own() -> None:
+    options = connections["default"].settings_dict["OPTIONS"]
+    connections["default"].settings_dict["OPTIONS"] = {**options, "init_command": "SET @a = 1"}
+    ask("SET @a = 2")
+    assert ask("SELECT @a") == (2,)
+    assert run_threads(lambda: ask("SELECT @a")) == [(1,)]
+    release_connections()
+    assert ask("SELECT @a") == (1,)

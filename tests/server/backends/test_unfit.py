@@ -284,7 +284,7 @@ class Listening(DatabaseWrapper):
 
     def _set_autocommit(self, autocommit: bool) -> None:
         self.heard.append(autocommit)
-        super()._set_autocommit(autocommit)  # type: ignore[misc]
+        super()._set_autocommit(autocommit)
 
 
 def test_an_engine_that_hears_of_autocommit_hears_of_it_without_a_connection_too(

@@ -133,6 +133,21 @@ def test_a_server_that_is_asleep_is_found_out(
     assert [number for _, _, number in here.look()[0]] == [2]
 
 
+@pytest.mark.parametrize("unscoped", ["warn", "raise"])
+def test_who_asks_the_server_is_not_called_unscoped(
+    here: World, silencer: Silencer, looks: list[bool], unscoped: str, caplog: Any
+) -> None:
+    """It is a thread of the pool's own. Were it refused, whoever waits would wait for ever."""
+    with through(silencer, read_timeout=HANG, pool={"unscoped": unscoped}):
+        run("SELECT 1")
+        silencer.text = b"START TRANSACTION"
+        with pytest.raises(OperationalError, match="1317"), transaction.atomic(using=ALIAS):
+            run(insert(1))
+        assert looks == [True, True]
+        assert stats()[ALIAS].unscoped == 0
+    assert not [record for record in caplog.records if "unscoped" in record.getMessage()]
+
+
 def _use_another_session() -> None:
     try:
         run("SELECT 1")

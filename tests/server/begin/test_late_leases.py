@@ -213,7 +213,7 @@ class Hearing(base.DatabaseWrapper):
 
     def _set_autocommit(self, autocommit: bool) -> None:
         self.heard.append(autocommit)
-        super()._set_autocommit(autocommit)  # type: ignore[misc]
+        super()._set_autocommit(autocommit)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from django.db import connection
 
 from mysqlpool import stats
+from mysqlpool.management.interrupts import Interrupt
 from mysqlpool.management.load import Load, Stuck
 from tests.helpers import HANG, identified, session_id
 from tests.observer import Observer
@@ -185,21 +187,25 @@ def test_sessions_that_are_killed_meanwhile_are_counted_as_errors(
 def test_a_thread_that_hangs_does_not_keep_the_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import threading
-
-    release = threading.Event()
+    hangs, release = threading.Event(), threading.Event()
     monkeypatch.setattr("mysqlpool.management.load.END_SECONDS", 0.01)
     calls: list[str] = []
 
     def hang(alias: str) -> None:
         calls.append(alias)
         if len(calls) > 1:
+            hangs.set()
             release.wait(HANG)
 
+    class AsItHangs(Interrupt):
+        def comes_within(self, seconds: float) -> bool:
+            return hangs.wait(seconds)
+
     monkeypatch.setattr("mysqlpool.management.load.WORKS", {"queries": hang})
+    load = Load("default", AsItHangs())
     try:
-        with pytest.raises(Stuck, match="1 of 1 threads still wait"), Load("default") as load:
-            load.run("queries", 1, 0.01)
+        with pytest.raises(Stuck, match="1 of 1 threads still wait"), load:
+            load.run("queries", 1, HANG)
     finally:
         release.set()
 

@@ -16,10 +16,10 @@ from typing import Any
 import MySQLdb
 import pytest
 
-from mysqlpool.session.renewal import Renewals
+from mysqlpool.session.renewal import Renewals, at_a_connect
 from mysqlpool.session.session import Session
 from tests.helpers import identified
-from tests.server import Server
+from tests.server import PrivateServer, Server
 
 from .test_state import STATES, State, answer, do, mariadb, mysql, prepared, variable
 
@@ -81,6 +81,7 @@ IN_DOUBT = {
     "a compound statement",
     "a second statement",
     "a text that fails halfway",
+    "a trace of the optimizer, with a statement's text",
     "a user variable behind a procedure",
     "a user variable behind a procedure with a block",
     "a user variable between names that look like a block",
@@ -227,7 +228,7 @@ def test_a_renewal_costs_three_packets(parameters: dict[str, Any], observer: Any
     with opened(own) as session:
         do(session, "SET @mine = 1")
         assert session.restore() is None
-        number = session.thread_id()
+        number, asked = session.thread_id(), at_a_connect(session.get_server_info()).decode()
         with observer.general_log() as log:
             assert renew(session, own)
     sent = [(command, sql) for session, command, sql in log if session == number]
@@ -235,7 +236,7 @@ def test_a_renewal_costs_three_packets(parameters: dict[str, Any], observer: Any
     # MySQL logs each statement of a packet, and COM_SET_OPTION is not logged.
     assert " ".join(sql for _, sql in sent[1:]) == (
         "SET NAMES utf8mb4 COLLATE utf8mb4_bin; SET SESSION sql_mode='ANSI_QUOTES';"
-        " SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SELECT @@GLOBAL.init_connect"
+        " SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; " + asked
     )
 
 
@@ -260,6 +261,39 @@ def test_an_init_command_is_said_again_before_all_else(parameters: dict[str, Any
         session.dirty = None
         assert renew(session, own)
         assert do(session, question) == new == (("utf8mb4", 2),)
+
+
+@pytest.mark.mysql
+def test_where_mysql_keeps_foreign_keys_itself_no_session_is_renewed(
+    parameters: dict[str, Any],
+) -> None:
+    """A renewed one would have InnoDB keep them: what a cascade deletes is not in the binary log,
+    and who locks a table does not lock those that refer to it.
+    """
+    with PrivateServer(["--loose-innodb-native-foreign-keys=OFF"], flavour="mysql") as server:
+        address = {"host": server.host, "port": server.port, "user": server.user}
+        own = {**parameters, **address, "password": server.password, "database": server.name}
+        with opened(own) as session:
+            if b"native" not in at_a_connect(session.get_server_info()):
+                pytest.skip("InnoDB keeps them in this version")
+            do(session, "CREATE DATABASE state")
+            do(session, "CREATE TABLE state.parents (id INT PRIMARY KEY)")
+            do(
+                session,
+                "CREATE TABLE state.children (parent INT, FOREIGN KEY (parent)"
+                " REFERENCES state.parents (id) ON DELETE CASCADE)",
+            )
+            for is_new in (True, False):
+                do(session, "LOCK TABLES state.parents WRITE")
+                # 1100: it was not locked.
+                assert (do(session, "SELECT parent FROM state.children") == 1100) is not is_new
+                do(session, "UNLOCK TABLES")
+                session.change_user(own["user"], own["password"], "state")
+        with opened(own) as session:
+            do(session, "SET @mine = 1")
+            assert session.restore() is None
+            assert not renew(session, own)
+            assert session.broken == "innodb_native_foreign_keys"
 
 
 def test_without_multi_statements_each_is_sent_alone(parameters: dict[str, Any]) -> None:

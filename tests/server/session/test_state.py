@@ -287,6 +287,13 @@ STATES = [
     State("an open handler", ("HANDLER numbers OPEN AS h",), "HANDLER h READ FIRST"),
     State("a prepared statement", ("PREPARE mine FROM 'SELECT 1'",), "EXECUTE mine"),
     State("a profile", ("SET profiling = 1", "SELECT 1"), "SHOW PROFILES"),
+    mariadb(
+        State(
+            "a trace of the optimizer, with a statement's text",
+            ("SET STATEMENT optimizer_trace = 'enabled=on' FOR SELECT 1",),
+            "SELECT query FROM information_schema.optimizer_trace",
+        )
+    ),
     State("a distributed transaction", ("XA START 'mine'",), IN_TRANSACTION),
     State("an ended distributed one", ("XA START 'm'", "XA END 'm'"), "XA ROLLBACK 'm'"),
     State(

@@ -72,7 +72,7 @@ class TestOutages:
 
         connect(connects, slowly)
         assert told("outage_began") == [
-            ("WARNING", "outage_began", {"server": "a:3306", "errno": errno})
+            ("WARNING", "outage_began", {"server": "a:3306", "errno": errno, "left_out": 0})
         ]
         for _ in range(9):
             clock.advance(1)
@@ -84,12 +84,43 @@ class TestOutages:
         fields = {"server": "a:3306", "seconds": 11.5, "failed": 10}
         assert told("outage_began", "outage_ended") == [("INFO", "outage_ended", fields)]
 
-    def test_the_next_one_is_told_of_again(self, connects: Connects, told: Told) -> None:
+    def test_the_next_one_is_told_of_again(
+        self, connects: Connects, clock: FakeClock, told: Told
+    ) -> None:
         for _ in range(2):
             connect(connects, fails(2003))
             connect(connects, works)
+            clock.advance(60)
         names = [name for _, name, _ in told("outage_began", "outage_ended")]
         assert names == ["outage_began", "outage_ended"] * 2
+
+    def test_of_a_server_that_comes_and_goes_one_a_minute_is_told_of_with_its_end(
+        self, connects: Connects, clock: FakeClock, told: Told
+    ) -> None:
+        for _ in range(100):
+            connect(connects, fails(2003))
+            clock.advance(1)
+            connect(connects, works)
+            clock.advance(1)
+        found = told("outage_began", "outage_ended")
+        assert [name for _, name, _ in found] == ["outage_began", "outage_ended"] * 4
+        assert [fields["left_out"] for _, _, fields in found[::2]] == [0, 29, 29, 29]
+        connect(connects, fails(2003), B)
+        assert len(told("outage_began")) == 1, "each server has its minute"
+
+    def test_one_that_goes_on_is_told_of_when_the_minute_is_over(
+        self, connects: Connects, clock: FakeClock, told: Told
+    ) -> None:
+        for outcome in (fails(2003), works, fails(2003), works, fails(2003)):
+            connect(connects, outcome)
+        assert len(told("outage_began", "outage_ended")) == 2
+        for _ in range(90):
+            clock.advance(1)
+            connect(connects, fails(2003))
+        connect(connects, works)
+        (_, began, first), (_, ended, last) = told("outage_began", "outage_ended")
+        assert (began, first["left_out"]) == ("outage_began", 1)
+        assert (ended, last["seconds"], last["failed"]) == ("outage_ended", 90, 91)
 
     @pytest.mark.parametrize("errno", [1045, 1049, 1040, 1203, 2026, 2059, 1129])
     def test_what_a_server_says_of_its_client_is_none(
@@ -152,6 +183,16 @@ class TestFailures:
             connect(connects, fails(1045))
             clock.advance(0.125)
         assert [fields["left_out"] for _, _, fields in told("connect_failed")] == [0, 7, 7, 7]
+
+    def test_one_that_is_told_in_detail_takes_no_place_of_a_warning(
+        self, connects: Connects, clock: FakeClock, told: Told
+    ) -> None:
+        connect(connects, fails(2003))
+        clock.advance(2)
+        connect(connects, fails(2003))
+        connect(connects, fails(1045))
+        levels = [(level, fields["errno"]) for level, _, fields in told("connect_failed")]
+        assert levels == [("WARNING", 2003), ("DEBUG", 2003), ("WARNING", 1045)]
 
     def test_amid_an_outage_only_the_first_is_a_warning(
         self, connects: Connects, clock: FakeClock, told: Told

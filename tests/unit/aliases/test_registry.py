@@ -41,16 +41,16 @@ def test_a_pool_is_made_once_and_again_for_other_settings(alias: str) -> None:
     assert pool_for(alias, "one", lambda: make("one")) is first
     second: Any = pool_for(alias, "another", lambda: make("another"))
     assert made == [first, second]
-    assert [one.is_closed for one in made] == [True, False]
+    assert [pool.is_closed for pool in made] == [True, False]
 
 
 def test_who_comes_second_while_the_first_makes_one_has_that_one(alias: str) -> None:
-    first: Any = Pool("one")
+    own = Pool("one")
+    first: Any = own
 
     def late() -> Any:
         assert pool_for(alias, "one", lambda: first) is first
         return Pool("one")
 
-    assert not first.is_closed
     assert pool_for(alias, "one", late) is first
-    assert registry.current(alias) is first
+    assert not own.is_closed

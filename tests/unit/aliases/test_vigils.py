@@ -12,6 +12,7 @@ import pytest
 
 from mysqlpool.aliases import vigils
 from mysqlpool.aliases.vigils import KeptVigils
+from mysqlpool.scopes import is_scoped
 from mysqlpool.session.vigil import Vigil
 from tests.helpers import HANG
 
@@ -137,3 +138,17 @@ def test_a_thread_that_cannot_be_started_is_tried_again(
 
 def _no_more_threads(thread: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
+
+
+def test_what_is_leased_as_the_server_is_asked_is_given_back(ends: Any) -> None:
+    """Also what a handler of the project's leases, as it keeps what is logged in a database."""
+    scoped: list[bool] = []
+
+    def ask(link: Any, port: int) -> bool:
+        scoped.append(is_scoped())
+        return False
+
+    kept = KeptVigils("a", ask)
+    kept.begin(vigil_over(ends[0]))
+    look(kept, 2)
+    assert scoped == [True]

@@ -44,9 +44,11 @@ def test_the_names_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "complaint"),
     [
         (["cycles"], "'cycles' is none of calls, "),
-        (["--rounds", "0"], "must be more than 0, not 0"),
-        (["--seconds", "-1"], "must be more than 0, not -1"),
-        (["--rounds", "many"], "invalid"),
+        (["--rounds", "0"], "must be a whole number from 1 to 10000, not '0'"),
+        (["--rounds", "many"], "must be a whole number from 1 to 10000, not 'many'"),
+        (["--seconds", "-1"], "must be a number of seconds above 0 and up to 86400, not '-1'"),
+        (["--seconds", "inf"], "must be a number of seconds above 0 and up to 86400, not 'inf'"),
+        (["--seconds", "x"], "must be a number of seconds above 0 and up to 86400, not 'x'"),
         (["cycle", "--quick", "--save"], "no figures that are worth to --save"),
     ],
 )

@@ -234,7 +234,8 @@ def test_that_the_server_ends_idle_transactions_is_said() -> None:
     [
         ("MariaDB", (10, 11, 0), OK),
         ("MariaDB", (11, 8, 9), OK),
-        ("MariaDB", (10, 6, 20), WARN),
+        ("MariaDB", (10, 6, 20), OK),
+        ("MariaDB", (10, 5, 29), WARN),
         ("MariaDB", (12, 1, 0), WARN),
         ("MySQL", (8, 0, 11), OK),
         ("MySQL", (9, 7, 4), OK),
@@ -272,6 +273,13 @@ def test_that_nothing_is_renewed_with_an_init_connect_is_said_without_its_text()
     assert finding.level is OK
     assert "secret" not in finding.text
     assert "secret" not in repr(replace(FACTS, init_connect="SET @secret = 1"))
+
+
+def test_that_nothing_is_renewed_where_mysql_keeps_foreign_keys_itself_is_said() -> None:
+    """None is a server without that variable."""
+    topic = "innodb_native_foreign_keys"
+    assert found(subject(), native_foreign_keys=False)[topic].level is OK
+    assert all(topic not in found(subject(), native_foreign_keys=on) for on in (True, None))
 
 
 # Threads

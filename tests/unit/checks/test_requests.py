@@ -66,6 +66,27 @@ def test_that_the_middleware_is_missing_or_not_first_is_told_by_what_it_costs(
     assert "behind SecurityMiddleware" in message.msg
 
 
+# The agents put these first themselves.
+TRACERS = [
+    "elasticapm.contrib.django.middleware.TracingMiddleware",
+    "opentelemetry.instrumentation.django.middleware.otel_middleware._DjangoMiddleware",
+    "scout_apm.django.middleware.MiddlewareTimingMiddleware",
+]
+
+
+@pytest.mark.parametrize("lease", ["task", "transaction"])
+def test_agents_that_put_a_middleware_of_theirs_first_are_in_order(
+    databases: Databases, settings: Settings, run: Run, lease: str
+) -> None:
+    """They use no database, and nobody can put ours before theirs."""
+    databases["default"] = entry({"lease": lease})
+    settings.MIDDLEWARE = [*TRACERS, OURS, SECURITY]
+    assert run() == []
+    settings.MIDDLEWARE = [*TRACERS, SECURITY, OURS]
+    (message,) = run()
+    assert "behind SecurityMiddleware in" in message.msg
+
+
 @pytest.mark.parametrize("paths", [[OURS, SECURITY], [DERIVED, SECURITY], [OURS, DERIVED]])
 def test_ours_or_one_made_of_it_that_is_first_is_in_order(
     databases: Databases, settings: Settings, run: Run, paths: list[str]

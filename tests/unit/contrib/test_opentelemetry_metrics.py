@@ -59,13 +59,13 @@ def metrics(reader: InMemoryMetricReader) -> dict[str, Any]:
     return {metric.name: metric for scope in scopes for metric in scope.metrics}
 
 
-def points(reader: InMemoryMetricReader) -> dict[str, Any]:
+def points(reader: InMemoryMetricReader, alias: str = "default") -> dict[str, Any]:
     """By name and, where there are several, state: a number, or a histogram."""
     found: dict[str, Any] = {}
     for name, metric in metrics(reader).items():
         for point in metric.data.data_points:
             attributes = dict(point.attributes)
-            assert attributes.pop(f"{PREFIX}.pool.name") == "default"
+            assert attributes.pop(f"{PREFIX}.pool.name") == alias
             key = " ".join([name.removeprefix(f"{PREFIX}."), *map(str, attributes.values())])
             assert key not in found
             found[key] = point if isinstance(point, HistogramDataPoint) else point.value
@@ -167,6 +167,16 @@ def test_a_pool_that_takes_anothers_place_takes_nothing_back() -> None:
     with open_pools({}):
         seen = points(deltas)
     assert seen == {"timeouts": 0}
+    uninstrument_metrics()
+
+
+def test_an_alias_that_the_settings_lost_is_told_of_as_long_as_it_has_a_pool() -> None:
+    reader = InMemoryMetricReader()
+    instrument_metrics(made(reader))
+    with open_pools({"a removed tenant": busy()}):
+        assert points(reader, "a removed tenant")["timeouts"] == 2
+    with open_pools({}):
+        assert "timeouts" not in points(reader, "a removed tenant")
     uninstrument_metrics()
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
 import logging.config
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -17,8 +19,14 @@ from typing import Any
 import pytest
 
 from mysqlpool.events import file as logfile
-from mysqlpool.events.log import JSONLinesFormatter, log_event
-from tests.helpers import ROOT, json_lines
+from mysqlpool.events.log import (
+    JSONLinesFormatter,
+    event_log,
+    log_event,
+    set_event_log,
+    told_afterwards,
+)
+from tests.helpers import ROOT, json_lines, run_threads
 
 logger = logging.getLogger("mysqlpool.test")
 
@@ -61,15 +69,137 @@ class TestEvents:
         assert record.exc_info is not None
         assert record.exc_info[0] is ValueError
 
-    def test_nothing_is_made_where_the_level_is_off(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_nothing_is_made_where_the_level_is_off(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         def fail(*args: Any, **kwargs: Any) -> None:
             raise AssertionError("a record was made")
 
         monkeypatch.setattr(logger, "makeRecord", fail)
         monkeypatch.setattr(logger, "findCaller", fail)
         log_event(logger, logging.DEBUG, "quiet", "default", session=1)
-        with pytest.raises(AssertionError):
-            log_event(logger, logging.WARNING, "loud")
+        assert capsys.readouterr().err == ""
+        log_event(logger, logging.WARNING, "loud")
+        assert "a record was made" in capsys.readouterr().err
+
+
+class Raises:
+    """A handler, a filter or a factory of records that raises."""
+
+    level = logging.NOTSET
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def handle(self, record: logging.LogRecord) -> None:
+        raise self.error
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise self.error
+
+
+@contextlib.contextmanager
+def raising(where: str, error: BaseException) -> Iterator[None]:
+    raises: Any = Raises(error)
+    factory, sink = logging.getLogRecordFactory(), event_log()
+    if where == "handler":
+        logger.addHandler(raises)
+    elif where == "filter":
+        logger.addFilter(raises)
+    elif where == "factory":
+        logging.setLogRecordFactory(raises)
+    else:
+        set_event_log(raises)
+    try:
+        yield
+    finally:
+        logger.removeHandler(raises)
+        logger.removeFilter(raises)
+        logging.setLogRecordFactory(factory)
+        set_event_log(sink)
+
+
+class TestWhatRaisesAsItIsTold:
+    """It neither hides nor replaces what the application is about, and is reported all the same."""
+
+    @pytest.mark.parametrize("where", ["handler", "filter", "factory", "event log"])
+    def test_it_is_reported_as_logging_does_and_never_raised(
+        self, where: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with raising(where, ValueError("of a handler")):
+            log_event(logger, logging.WARNING, "trouble")
+            told = capsys.readouterr().err
+            assert told.startswith("--- Logging error ---")
+            assert "ValueError: of a handler" in told
+            assert "trouble" in told
+            assert "test_it_is_reported" in told or where == "factory"
+            monkeypatch.setattr(logging, "raiseExceptions", False)
+            log_event(logger, logging.WARNING, "trouble")
+            assert capsys.readouterr().err == ""
+
+    def test_the_error_that_is_being_handled_stays_the_applications(self) -> None:
+        with pytest.raises(KeyError, match="own") as caught, raising("handler", ValueError("no")):
+            try:
+                raise KeyError("own")
+            finally:
+                log_event(logger, logging.WARNING, "trouble")
+        assert caught.value.__context__ is None
+
+    def test_it_stops_nobody_where_the_standard_error_is_closed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        closed = io.StringIO()
+        closed.close()
+        monkeypatch.setattr(sys, "stderr", closed)
+        with raising("handler", ValueError("no")):
+            log_event(logger, logging.WARNING, "trouble")
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit()])
+    def test_what_asks_the_thread_to_stop_is_raised(self, error: BaseException) -> None:
+        with raising("handler", error), pytest.raises(type(error)):
+            log_event(logger, logging.WARNING, "trouble")
+        with raising("handler", ValueError("no")):
+            log_event(logger, logging.WARNING, "trouble")
+
+
+class TestWhatIsToldAfterwards:
+    def test_it_is_told_in_order_when_the_outermost_has_ended(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def inner() -> None:
+            log_event(logger, logging.WARNING, "second")
+
+        def outer() -> str:
+            log_event(logger, logging.WARNING, "first")
+            told_afterwards(inner)
+            assert caplog.records == []
+            return "its value"
+
+        assert told_afterwards(outer) == "its value"
+        assert [vars(one)["event"] for one in caplog.records] == ["first", "second"]
+        assert caplog.records[1].funcName == "inner"
+
+    def test_it_is_told_though_the_function_raises(self, caplog: pytest.LogCaptureFixture) -> None:
+        def fails() -> None:
+            try:
+                raise ValueError("the cause")
+            finally:
+                log_event(logger, logging.WARNING, "failed", exc_info=True)
+
+        with pytest.raises(ValueError, match="the cause"):
+            told_afterwards(fails)
+        log_event(logger, logging.WARNING, "next")
+        assert [vars(one)["event"] for one in caplog.records] == ["failed", "next"]
+        assert "the cause" in caplog.text
+
+    def test_another_thread_tells_of_its_own_at_once(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def outer() -> None:
+            run_threads(lambda: log_event(logger, logging.WARNING, "elsewhere"))
+            assert len(caplog.records) == 1
+
+        told_afterwards(outer)
 
 
 class TestTheEventLogAndTheProjectsLogging:
@@ -119,7 +249,10 @@ class TestTheEventLogAndTheProjectsLogging:
         assert [line["event"] for line in json_lines(tmp_path / "events.log")] == ["told"]
 
     def test_what_a_handler_causes_itself_does_not_call_it_again(
-        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+        self,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
         """One that leases to keep a record would open a session for that, which is an event, and so
         on until no session is left.
@@ -135,14 +268,14 @@ class TestTheEventLogAndTheProjectsLogging:
         logger.addHandler(handler := Leases())
         try:
             for _ in range(2):
-                with pytest.raises(ValueError, match="no"):
-                    log_event(logger, logging.WARNING, "trouble")
+                log_event(logger, logging.WARNING, "trouble")
         finally:
             logger.removeHandler(handler)
+        assert capsys.readouterr().err.count("ValueError: no") == 2
         log_event(logger, logging.WARNING, "last")
         assert [vars(r)["event"] for r in caplog.records] == ["last"]
         events = [line["event"] for line in json_lines(tmp_path / "events.log")]
-        assert events == ["caused", "caused", "last"]
+        assert events == [*["caused", "trouble"] * 2, "last"]
 
     def test_a_later_dict_config_does_not_end_the_file(self, tmp_path: Path) -> None:
         """Run in another process, because dictConfig closes the handlers of all others."""
@@ -201,6 +334,7 @@ class TestJSONLines:
         assert len(stamp) == len("2025-01-31T12:00:00.000000+00:00")
         assert line == {
             "level": "WARNING",
+            "host": socket.gethostname(),
             "pid": os.getpid(),
             "thread": threading.current_thread().name,
             "logger": "mysqlpool.test",

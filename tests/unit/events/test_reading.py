@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -14,17 +16,21 @@ from typing import Any
 import pytest
 
 from mysqlpool.events import file as logfile
-from mysqlpool.events import reading
+from mysqlpool.events import machine, reading
 from mysqlpool.events.log import log_event
 from mysqlpool.events.reading import latest_statistics
+from tests.helpers import HANG, ROOT
 
 logger = logging.getLogger("mysqlpool.test")
 
 
-def line(pid: int, alias: str = "default", age: float = 0.0, **fields: Any) -> str:
+def line(
+    pid: int, alias: str = "default", age: float = 0.0, host: str | None = None, **fields: Any
+) -> str:
     moment = datetime.fromtimestamp(time.time() - age, UTC).isoformat(timespec="microseconds")
     fields = {"program": "manage.py", "ended": False, **fields}
     said = {"time": moment, "level": "INFO", "pid": pid, "thread": "t", "logger": "mysqlpool.pool"}
+    said |= {} if host is None else {"host": host}
     return json.dumps({**said, "alias": alias, "event": "statistics", "fields": fields}) + "\n"
 
 
@@ -43,6 +49,54 @@ def test_the_newest_line_of_each_process_and_alias_is_told(log: Path) -> None:
     told = [(one.alias, one.pid, one.fields["in_use"], one.ended) for one in latest_statistics(log)]
     assert told == [("default", 1, 4, True), ("default", 2, 2, False), ("other", 1, 3, False)]
     assert {one.program for one in latest_statistics(str(log))} == {"manage.py"}
+
+
+def test_processes_of_several_machines_may_have_the_same_number(log: Path) -> None:
+    places = [("a", "1"), ("b", "1"), ("b", "2"), ("b", None)]
+    log.write_text(
+        "".join(
+            line(7, host=host, pid_space=space, idle=n) for n, (host, space) in enumerate(places)
+        )
+    )
+    told = [(one.host, one.pid_space, one.fields) for one in latest_statistics(log)]
+    assert told == [
+        ("a", "1", {"idle": 0}),
+        ("b", "", {"idle": 3}),
+        ("b", "1", {"idle": 1}),
+        ("b", "2", {"idle": 2}),
+    ]
+    log.write_text(line(7))  # As long as there were no such fields.
+    [one] = latest_statistics(log)
+    assert (one.host, one.pid_space, one.is_numbered_here) == ("", "", False)
+
+
+@pytest.mark.parametrize(
+    ("name", "space", "is_here"),
+    [(None, None, True), ("another", None, False), (None, "another", False)],
+)
+def test_a_number_means_something_on_the_same_machine_alone(
+    name: str | None, space: str | None, is_here: bool, log: Path
+) -> None:
+    own = machine.pid_space()
+    log.write_text(line(7, host=name or machine.host(), pid_space=space or own))
+    assert [one.is_numbered_here for one in latest_statistics(log)] == [is_here]
+
+
+@pytest.mark.skipif(not Path("/proc/self/ns/pid").exists(), reason="only Linux tells")
+def test_a_container_with_numbers_of_its_own_is_told_from_another() -> None:
+    shown = "from mysqlpool.events import machine; print(machine.pid_space())"
+    python = [sys.executable, "-c", shown]
+
+    def told(*around: str) -> str:
+        done = subprocess.run(
+            [*around, *python], cwd=ROOT, text=True, capture_output=True, timeout=HANG, check=False
+        )
+        if done.returncode and around:
+            pytest.skip(f"nobody may make a namespace here: {done.stderr}")
+        return done.stdout.strip()
+
+    assert told() == machine.pid_space()
+    assert told("unshare", "--pid", "--fork", "--mount-proc") != machine.pid_space()
 
 
 def test_what_is_written_is_read(log: Path) -> None:

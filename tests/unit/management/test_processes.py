@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from mysqlpool.conf.event_log import EventLogSettings
+from mysqlpool.events import machine
 from mysqlpool.management.processes import Process, Standing, processes, window
 from mysqlpool.stats import PoolStats
 from tests.helpers import HANG
@@ -26,11 +27,21 @@ def ended_pid() -> int:
     return done.pid
 
 
-def line(pid: int, alias: str = "default", age: float = 1.0, *, ended: bool = False) -> str:
+def line(
+    pid: int,
+    alias: str = "default",
+    age: float = 1.0,
+    *,
+    ended: bool = False,
+    host: str | None = None,
+    space: str | None = None,
+) -> str:
     fields = {**PoolStats(pool_size=5).as_dict(), "program": "web", "ended": ended}
+    fields["pid_space"] = space or machine.pid_space()
     moment = datetime.now(UTC) - timedelta(seconds=age)
     said: dict[str, Any] = {
         "time": moment.isoformat(timespec="microseconds"),
+        "host": host or machine.host(),
         "pid": pid,
         "alias": alias,
         "event": "statistics",
@@ -70,6 +81,20 @@ def test_each_process_tells_of_each_alias_once_and_what_runs_comes_first(
     assert [one.is_running for one in told] == [True, True, False, False]
     assert all(one.age < 9 for one in told), "the newest line counts"
     assert (told[0].program, told[0].figures["limit"]) == ("web", 5)
+
+
+@pytest.mark.parametrize("where", [{"host": "web-2"}, {"space": "another"}])
+def test_a_process_of_another_machine_or_container_is_not_taken_for_gone(
+    where: dict[str, Any], log: EventLogSettings
+) -> None:
+    gone = ended_pid()
+    told: list[Process] = found(
+        log, line(gone), line(gone, **where), line(os.getppid(), ended=True, **where)
+    )
+    standings = {Standing.ELSEWHERE, Standing.GONE, Standing.ENDED}
+    assert {one.standing for one in told} == standings
+    assert (told[0].standing, told[0].is_running) == (Standing.ELSEWHERE, True)
+    assert told[0].as_dict()["host"] == where.get("host", machine.host())
 
 
 def test_who_was_silent_for_three_intervals_is_left_out(log: EventLogSettings) -> None:

@@ -73,6 +73,29 @@ def test_a_table_keeps_its_words_whole_on_a_narrow_terminal(
     assert any("manage.py (ended)" in line and "67,890" in line for line in text.splitlines())
 
 
+@pytest.mark.parametrize("columns", [30, 40, 80, 200])
+def test_a_live_table_keeps_its_words_whole_and_within_the_terminal(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Terminal()
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    names = ("program", "alias", "pid", "in use", "waiting", "timeouts", "wait p95", "lease p95")
+    row = ("manage.py (ended)", "default", "4711", "5 of 10", "12,345", "0", "0.35 ms", "24 ms")
+    with Screen(BaseCommand(), {}) as screen:
+        screen.redraw([Line("first"), Table("Pools", names, [row, row], names=2)])
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue())
+    lines = text.replace("\r", "\n").splitlines()
+    assert max(map(len, lines)) <= columns
+    for cell in row:
+        assert sum(cell in line for line in lines) >= 2, f"{cell} is broken in two"
+    pairs = [f"{name} {cell}" for name, cell in zip(names[2:], row[2:], strict=True)]
+    shown = {any(pair in line for line in lines) for pair in pairs}
+    assert shown == {columns < 200}, "below each other only where the table is too wide"
+
+
 @pytest.mark.parametrize("how", ["option", "environment"])
 def test_colours_can_be_switched_off_on_a_terminal(
     how: str, monkeypatch: pytest.MonkeyPatch

@@ -14,7 +14,9 @@ from mysqlpool.management.status import Server, Status, page_of
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 CENSUS = Census("9.7.4", "app@web", 1, 1, 100, 0, True, ())
-PROCESS = Process(7, "manage.py", "default", NOW, 1.0, Standing.RUNNING, {"in_use": 2, "limit": 6})
+PROCESS = Process(
+    "web-1", 7, "manage.py", "default", NOW, 1.0, Standing.RUNNING, {"in_use": 2, "limit": 6}
+)
 
 
 def lines(processes: list[Process], census: Census = CENSUS) -> list[str]:

@@ -10,11 +10,14 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 import mysqlpool.pool.caretaker
+from mysqlpool.pool import Lease
 from mysqlpool.pool.caretaker import Caretaker
 from tests.fake_driver import FakeDriver, fair_pool, lease_and_return, listen, until
 from tests.helpers import HANG
@@ -113,7 +116,7 @@ def test_a_thread_that_finds_another_in_its_place_ends(
     lease_and_return(fair_pool(driver, max_idle=HANG * 100))
     present = caretaker._thread
     assert present is not None
-    other = mysqlpool.pool.caretaker._Thread(caretaker._work)
+    other = mysqlpool.pool.caretaker._Thread(caretaker._work, 0.0)
     other.start()
     other.join(HANG)
     assert not other.is_alive()
@@ -174,26 +177,151 @@ def test_an_error_of_a_close_listener_is_logged_and_ends_nothing(
     until(lambda: len(driver.closed) == 2 and not pool.slots.out)
 
 
-def test_a_log_handler_that_raises_ends_nothing(
-    driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told = threading.Event()
-    monkeypatch.setattr(threading, "excepthook", lambda arguments: told.set())
+@contextmanager
+def handled_by(emit: Callable[[logging.LogRecord], None]) -> Iterator[None]:
+    """A handler of the project's, which does this."""
 
-    class Fails(logging.Handler):
+    class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            raise RuntimeError("a handler")
+            emit(record)
 
-    handler = Fails()
+    handler = Handler()
+    handler.lock = None  # Python's own, which would keep others that log waiting.
     logging.getLogger("mysqlpool.pool").addHandler(handler)
     try:
-        lease = fair_pool(FakeDriver(), leak_after=0.1, max_idle=None).lease()
+        yield
+    finally:
+        logging.getLogger("mysqlpool.pool").removeHandler(handler)
+
+
+def leaks(**options: Any) -> Lease:
+    """A lease that the caretaker finds to have leaked."""
+    return fair_pool(FakeDriver(), leak_after=0.1, max_idle=None, **options).lease()
+
+
+def test_a_log_handler_that_raises_ends_nothing(
+    driver: FakeDriver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = threading.Event()
+
+    def emit(record: logging.LogRecord) -> None:
+        told.set()
+        raise RuntimeError("a handler")
+
+    with handled_by(emit):
+        lease = leaks()
         assert told.wait(HANG)
         lease_and_return(fair_pool(driver, max_idle=0.1))
         until(lambda: not driver.open)
-    finally:
-        logging.getLogger("mysqlpool.pool").removeHandler(handler)
+    assert "RuntimeError: a handler" in capsys.readouterr().err
     lease.give_back()
+
+
+def test_a_log_handler_that_hangs_keeps_no_pool_from_being_looked_after(
+    driver: FakeDriver, caretaker: Caretaker
+) -> None:
+    """Two threads at most: one that looks, and one that logs."""
+    hangs, go_on, told = threading.Event(), threading.Event(), list[str]()
+
+    def emit(record: logging.LogRecord) -> None:
+        told.append(vars(record)["alias"])
+        hangs.set()
+        assert go_on.wait(HANG)
+
+    with handled_by(emit):
+        leases = [leaks(logging_name="first")]
+        assert hangs.wait(HANG)
+        leases += [leaks(logging_name=f"later {number}") for number in range(3)]
+        until(lambda: len(caretaker._untold) == 3)
+        lease_and_return(fair_pool(driver, max_idle=0.1))
+        until(lambda: not driver.open)
+        assert len(caretakers()) <= 2
+        assert told == ["first"]
+        go_on.set()
+        until(lambda: len(told) == 4)
+    for lease in leases:
+        lease.give_back()
+    assert not caretaker._untold
+
+
+def test_where_no_further_thread_can_be_started_the_one_that_looks_logs_too(
+    driver: FakeDriver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lease_and_return(fair_pool(driver, max_idle=0.5))
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    lease = leaks()
+    until(lambda: "lease leaked" in caplog.text)
+    until(lambda: not driver.open)
+    assert caplog.text.count("no upkeep thread") == 1
+    lease.give_back()
+
+
+def test_a_fork_and_the_exit_wait_for_what_is_being_logged(caretaker: Caretaker) -> None:
+    begun, told = threading.Event(), threading.Event()
+
+    def emit(record: logging.LogRecord) -> None:
+        begun.set()
+        until(lambda: caretaker._resting)
+        told.set()
+
+    with handled_by(emit):
+        lease = leaks()
+        assert begun.wait(HANG)
+        caretaker.rest()
+        assert told.is_set()
+    lease.give_back()
+
+
+def test_each_look_and_what_is_logged_of_it_are_in_a_scope(
+    driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handler may take what nobody else would give back in that thread."""
+    depth, seen = threading.local(), list[tuple[str, int]]()
+
+    @contextmanager
+    def scope() -> Iterator[None]:
+        depth.here = getattr(depth, "here", 0) + 1
+        try:
+            yield
+        finally:
+            depth.here -= 1
+            seen.append(("end", depth.here))
+
+    def note(what: str) -> None:
+        seen.append((what, getattr(depth, "here", 0)))
+
+    monkeypatch.setattr(mysqlpool.pool.caretaker, "_scope", scope)
+    driver.before["close"] = lambda: note("close")
+    with handled_by(lambda record: note("told")):
+        lease = leaks()
+        lease_and_return(fair_pool(driver, max_idle=0.1))
+        until(lambda: {("close", 1), ("told", 1)} <= set(seen))
+        until(lambda: seen[-1] == ("end", 0))
+    assert {place for what, place in seen if what in ("close", "told")} == {1}
+    lease.give_back()
+
+
+def test_an_error_as_the_scope_ends_is_logged_and_ends_nothing(
+    driver: FakeDriver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors = [RuntimeError("no release")]
+
+    @contextmanager
+    def scope() -> Iterator[None]:
+        yield
+        if errors:
+            raise errors.pop()
+
+    monkeypatch.setattr(mysqlpool.pool.caretaker, "_scope", scope)
+    lease_and_return(fair_pool(driver, max_idle=0.1))
+    until(lambda: not driver.open)
+    until(lambda: "no release" in caplog.text)
+    lease_and_return(fair_pool(driver, max_idle=0.1))
+    until(lambda: not driver.open)
 
 
 def test_where_no_thread_can_be_started_nothing_breaks_and_the_log_says_it_once(

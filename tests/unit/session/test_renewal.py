@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 import mysqlpool.session.renewal
-from mysqlpool.session.renewal import PAUSE, Renewals, clears, is_djangos, is_known
+from mysqlpool.session.renewal import (
+    PAUSE,
+    Renewals,
+    at_a_connect,
+    clears,
+    is_djangos,
+    is_known,
+)
 from mysqlpool.session.statements import AsciiClassifier, Classifier
 from tests.fake_driver import FakeClock
 
@@ -175,3 +182,20 @@ def test_a_server_that_refused_is_left_alone_for_a_while(clock: FakeClock) -> No
     assert not renewals.allowed("one")
     clock.advance(1)
     assert renewals.allowed("one")
+
+
+@pytest.mark.parametrize(
+    ("info", "is_asked"),
+    [
+        ("8.4.6", False),
+        ("9.5.0-commercial", False),
+        ("9.6.0", True),
+        ("9.7.4-2", True),
+        ("10.0.1", True),
+        ("10.11.19-MariaDB-0+deb12u1", False),
+        ("5.5.5-11.8.3-MariaDB", False),
+        ("8.0.11-TiDB-v8.5.0", False),
+    ],
+)
+def test_who_may_keep_foreign_keys_is_asked_where_the_server_may(info: str, is_asked: bool) -> None:
+    assert (b"innodb_native_foreign_keys" in at_a_connect(info)) is is_asked

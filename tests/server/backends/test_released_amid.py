@@ -1,0 +1,138 @@
+"""A release amid a statement, as a signal handler or a finalizer may do it, mixes up no holders.
+
+What was interrupted goes on afterwards. Its session must not be anybody else's by then: else its
+statement would be a part of another holder's transaction, or its COMMIT that one's end.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import django.db
+import MySQLdb
+import pytest
+from django.db import Error, connection, connections, transaction
+
+import mysqlpool
+from mysqlpool import close_pool, release_connections
+from tests.helpers import HANG
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# Where a handler may come with a lease at hand: in our code, the driver's and Django's.
+OURS = Path(mysqlpool.__file__).parent
+PLACES = tuple(str(Path(str(module.__file__)).parent) for module in (mysqlpool, MySQLdb, django.db))
+# But not with the pool's lock, for which the other thread would wait until the handler is over.
+LOCKED = tuple(str(OURS / name) for name in ("pool", "aliases"))
+
+
+def is_locked(frame: FrameType | None) -> bool:
+    while frame is not None and not frame.f_code.co_filename.startswith(LOCKED):
+        frame = frame.f_back
+    return frame is not None
+
+
+class ReleaseAt:
+    """A profile function that releases once, at the ``number``-th call, and has another thread
+    lease: see `tests.server.backends.test_any_call`, where it raises.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+        self.place: str | None = None
+        self.sent: list[int] = []
+        self.leased, self.over = threading.Event(), threading.Event()
+        self.other = threading.Thread(target=self.hold)
+
+    def __call__(self, frame: FrameType, event: str, arg: Any) -> None:
+        if event in {"call", "c_return"} and frame.f_code.co_filename.startswith(PLACES):
+            self.left -= 1
+            if self.left < 0 and not is_locked(frame):
+                sys.setprofile(None)
+                self.place = f"{frame.f_code.co_qualname} ({event})"
+                release_connections()
+                self.other.start()
+                assert self.leased.wait(HANG)
+
+    def hold(self) -> None:
+        """Lease for a transaction, and count what the server was sent meanwhile."""
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+                before = self.questions(cursor)
+                self.leased.set()
+                assert self.over.wait(HANG)
+                self.sent.append(self.questions(cursor) - before)
+        finally:
+            self.leased.set()
+            release_connections()
+
+    @staticmethod
+    def questions(cursor: Any) -> int:
+        cursor.execute("SHOW SESSION STATUS LIKE 'Questions'")
+        return int(cursor.fetchone()[1])
+
+
+def ask() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DO 1")
+
+
+def call() -> None:
+    with connection.cursor() as cursor:
+        cursor.callproc("no_such_procedure", (1,))
+
+
+def end_a_block() -> None:
+    with transaction.atomic():
+        ask()
+
+
+def undo_a_block() -> None:
+    with transaction.atomic():
+        ask()
+        transaction.set_rollback(True)
+
+
+@pytest.fixture(params=["task", "transaction"])
+def lease(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    settings = connections["default"].settings_dict
+    pool = {"pool_size": 3, "timeout": HANG, "lease": request.param}
+    monkeypatch.setitem(settings, "OPTIONS", {"pool": pool})
+    yield
+    release_connections()
+    close_pool()
+
+
+@pytest.mark.parametrize("work", [ask, call, end_a_block, undo_a_block])
+def test_a_release_at_any_call_gives_nobody_a_session_that_is_in_use(
+    lease: None, work: Callable[[], None]
+) -> None:
+    number, mixed_up = 0, []
+    while True:
+        release = ReleaseAt(number)
+        try:
+            sys.setprofile(release)
+            work()
+        except (Error, AttributeError):
+            pass  # As where Django's engine closes its connection amid a statement.
+        finally:
+            sys.setprofile(None)
+            release.over.set()
+        if release.place is None:
+            break
+        release.other.join(HANG)
+        if release.sent != [1]:
+            mixed_up.append(release.place)
+        wrapper = connections["default"]
+        wrapper.close()
+        if wrapper.in_atomic_block:
+            del connections["default"]
+        number += 1
+    assert number > 50
+    assert mixed_up == []
