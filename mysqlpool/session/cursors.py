@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any, Protocol
 
 from django.db import InterfaceError
 from MySQLdb import Error
+from MySQLdb.cursors import BaseCursor
 
 __all__ = ["CountedCursor", "GuardedCursor", "Tenure", "guarded"]
 
@@ -15,13 +17,17 @@ __all__ = ["CountedCursor", "GuardedCursor", "Tenure", "guarded"]
 @functools.cache
 def guarded(kind: type[Any], guard: type[GuardedCursor]) -> type[Any]:
     """The class of cursors that are guarded, and otherwise are of this kind."""
-    return type(kind.__name__, (guard, kind), {"__module__": kind.__module__})
+    methods: Any = attrgetter("close", "_discard")
+    reads_on = issubclass(kind, BaseCursor) and methods(kind) == methods(BaseCursor)
+    return type(
+        kind.__name__, (guard, kind), {"__module__": kind.__module__, "_reads_on": reads_on}
+    )
 
 
 class Tenure(Protocol):
     """Whose a session is at present, as far as cursors tell of their end."""
 
-    def cursor_lost(self, turn: int) -> None: ...
+    def cursor_lost(self, turn: int, *, read_on: bool = False) -> None: ...
 
 
 class _Block(Protocol):
@@ -224,14 +230,17 @@ class CountedCursor(GuardedCursor):
     """
 
     _tenure: Tenure
+    _reads_on: bool  # whether its close() reads all answers of the session to their end
 
     def close(self) -> None:
-        session = self.connection
+        session, read_on = self.connection, False
         try:
             super().close()
+            read_on = self._reads_on
         finally:
             if session is not None and session.turn == self._turn:
-                self._tenure.cursor_lost(self._turn)  # Perhaps with an iterator, see there.
+                # Perhaps with an iterator, see there.
+                self._tenure.cursor_lost(self._turn, read_on=read_on)
 
     def __del__(self) -> None:
         session = self.connection

@@ -150,7 +150,7 @@ class Link(Connection):
 
         Costs one system call and sends nothing. True means: discard it, unless `has_tls_record`.
         """
-        return bool(self._wire.watch.poll(0))
+        return bool(self._wire.look())
 
     def has_tls_record(self) -> bool:
         """Whether what can be read looks like TLS, such as a record with a session ticket.

@@ -509,8 +509,11 @@ class Session(Link):
         self._own_driver = self._driver
         return self.broken
 
-    def is_at_rest(self) -> bool:
+    def is_at_rest(self, *, read_on: bool = False) -> bool:
         """Whether the session is at its baseline, so that its lease may end between statements.
+
+        With ``read_on`` a cursor has read all answers to their end just now. To ask for another one
+        would let other threads go first.
 
         Ask it only after statements that all succeeded; `restore` finds it out for any. If it is,
         the next statement counts as the first of a holder.
@@ -520,7 +523,7 @@ class Session(Link):
                 return False
             if not self._is_at_own_autocommit():
                 return False
-            if self.next_result() != -1:
+            if not read_on and self.next_result() != -1:
                 return False
         except MySQLdb.Error:
             # Rows are unread, or it was closed by hand. The release finds that out.

@@ -8,10 +8,12 @@ never by the system's name. ``select.select`` works everywhere, and so does a du
 """
 
 import contextlib
+import ctypes
 import os
 import select
 import socket
 from collections.abc import Callable
+from functools import partial
 from stat import S_ISSOCK
 from typing import Any, Protocol
 
@@ -59,6 +61,41 @@ def watch(number: int) -> Watch:
     poll.register(number, _READABLE | _ENDED)
     watched: Watch = poll
     return watched
+
+
+class _Poll(ctypes.Structure):
+    """POSIX's struct pollfd, of <poll.h>."""
+
+    _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short))
+
+
+def _poll_of_the_library() -> Callable[..., int] | None:
+    """The C library's poll(), called with the interpreter's lock held; None where there is none."""
+    try:
+        poll: Any = ctypes.PyDLL(None).poll
+    except (AttributeError, OSError, TypeError):  # TypeError is Windows's.
+        return None
+    poll.argtypes = (ctypes.c_void_p, ctypes.c_ulong, ctypes.c_int)
+    poll.restype = ctypes.c_int
+    call: Callable[..., int] = poll
+    return call
+
+
+_poll = _poll_of_the_library()
+
+
+def look(number: int) -> Callable[[], object]:
+    """Something to be kept with the socket, which tells when called what ``watch(number).poll(0)``
+    tells: true where it can be read, or was closed.
+
+    `select` lets go of the interpreter's lock around its system call. Where several threads are at
+    work each look would have another one go first, which costs much more than this call, that
+    waits for nothing.
+    """
+    if _poll is None or not hasattr(select, "poll"):
+        return partial(watch(number).poll, 0)
+    wanted = _Poll(number, _READABLE | _ENDED, 0)
+    return partial(_poll, ctypes.byref(wanted), 1, 0)  # -1, an error, is true as well.
 
 
 def is_over(events: list[Any]) -> bool:

@@ -5,6 +5,7 @@ The driver owns the socket. To look at it sends nothing and reads nothing away.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import ceil
 from time import monotonic, sleep
 
@@ -22,18 +23,22 @@ _BETWEEN_LOOKS = 0.001
 class Wire:
     """The open socket that has a number now. Another one may have the same number later."""
 
-    __slots__ = ("_socket", "_tell", "number", "watch")
+    __slots__ = ("_socket", "_tell", "look", "number", "watch")
 
     number: int
     """The socket's, as long as it `is_there`."""
 
+    look: Callable[[], object]
+    """Tells in one system call whether the socket can be read, or was closed."""
+
     watch: sockets.Watch
-    """Its ``poll(0)`` tells in one system call whether the socket can be read, or was closed."""
+    """Its ``poll()`` waits for that."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         self._tell = sockets.way_to_tell(number)
         self._socket = self._tell(number)
+        self.look = sockets.look(number)
         self.watch = sockets.watch(number)
 
     def is_there(self) -> bool:
@@ -53,7 +58,7 @@ class Wire:
 
     def unread(self) -> int:
         """How many bytes can be read now, of those that are looked at for an answer."""
-        return len(sockets.peek(self.number, answers.LONGEST)) if self.watch.poll(0) else 0
+        return len(sockets.peek(self.number, answers.LONGEST)) if self.look() else 0
 
     def await_answer(self, before: int, end: float, *, compressed: bool) -> str | None:
         """Wait until an answer can be read without waiting; else tell why it cannot be read.

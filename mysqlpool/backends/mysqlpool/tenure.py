@@ -147,7 +147,7 @@ class TransactionTenure(Tenure):
         if self.wrapper._thread_sharing_count:
             lease.share()
 
-    def cursor_closed(self) -> None:
+    def _cursor_closed(self, *, read_on: bool = False) -> None:
         """One of the present lease's cursors is closed."""
         lease = self.lease
         if lease is None:
@@ -156,21 +156,25 @@ class TransactionTenure(Tenure):
         session.cursors -= 1
         while self.strays:
             session.cursors -= self.strays.popleft() == (session, session.turn)
-        self.rest_if_free()
+        self.rest_if_free(read_on=read_on)
 
-    def cursor_lost(self, turn: int) -> None:
+    def cursor_lost(self, turn: int, *, read_on: bool = False) -> None:
         """One of the present lease's cursors was closed or collected, by this or another thread.
+
+        With ``read_on`` it has read all of the session's answers to their end just now.
 
         What another thread's collector finds may be an iterator, which closes its cursor. That
         thread must neither count nor end the lease: it only notes it, unless the threads share it.
         """
         lease, wrapper = self.lease, self.wrapper
-        if threading.get_ident() == wrapper._thread_ident or wrapper.allow_thread_sharing:
-            self.cursor_closed()
+        if wrapper._thread_sharing_count:
+            self._cursor_closed()
+        elif threading.get_ident() == wrapper._thread_ident:
+            self._cursor_closed(read_on=read_on)
         elif lease is not None:
             self.strays.append((lease.session, turn))
 
-    def rest_if_free(self) -> None:
+    def rest_if_free(self, *, read_on: bool = False) -> None:
         """End the lease, unless something binds the wrapper to its session."""
         lease, wrapper = self.lease, self.wrapper
         if lease is None:
@@ -186,11 +190,11 @@ class TransactionTenure(Tenure):
             return
         self.opening = True  # Whoever ends the lease meanwhile has its session discarded.
         try:
-            self._rest_or_pin(lease, session)
+            self._rest_or_pin(lease, session, read_on)
         finally:
             self.opening = False
 
-    def _rest_or_pin(self, lease: Lease, session: Session) -> None:
+    def _rest_or_pin(self, lease: Lease, session: Session, read_on: bool) -> None:
         """End the lease of a wrapper that nothing binds, if the session allows that."""
         wrapper = self.wrapper
         if session.broken:
@@ -208,7 +212,7 @@ class TransactionTenure(Tenure):
         elif wrapper.errors_occurred and not session.is_changed_in_python():
             if self._rest(lease):
                 self._hand_back(lease)  # A statement failed, and may have left anything.
-        elif session.is_at_rest():
+        elif session.is_at_rest(read_on=read_on):
             if self._rest(lease):
                 session.end_turn()
                 lease.give_back()

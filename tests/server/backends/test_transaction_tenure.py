@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
-import MySQLdb
+import MySQLdb.cursors
 import pytest
 from django.core.management import call_command
 from django.db import connection, connections, transaction
@@ -71,6 +72,44 @@ def test_the_lease_lasts_while_autocommit_is_off() -> None:
     transaction.set_autocommit(True)
     assert out() == 0
     assert Row.objects.count() == 1
+
+
+class Leaving(MySQLdb.cursors.Cursor):
+    """An application's cursor, which leaves unread what it was not asked for."""
+
+    def close(self) -> None:
+        self.connection = None
+
+
+@pytest.mark.parametrize("kind", [MySQLdb.cursors.Cursor, Leaving])
+def test_an_answer_that_a_cursor_left_unread_is_no_other_holders(kind: type[Any]) -> None:
+    options = connections["default"].settings_dict["OPTIONS"]
+    with mock.patch.dict(options, cursorclass=kind):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1; SELECT 2")
+            assert cursor.fetchone() == (1,)
+        assert out() == (kind is Leaving)  # It is not at rest then, and stays until the release.
+        release_connections()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 3")
+            assert cursor.fetchone() == (3,)
+
+
+def test_where_a_cursor_has_read_on_no_further_answer_is_asked_for() -> None:
+    """That would let other threads go first, once a statement."""
+    session_id()
+    asked: list[str] = []
+
+    def called(frame: Any, event: str, argument: Any) -> None:
+        if event == "c_call" and argument.__name__ == "next_result":
+            asked.append(frame.f_code.co_name)
+
+    sys.setprofile(called)
+    try:
+        session_id()
+    finally:
+        sys.setprofile(None)
+    assert asked == ["_discard", "_discard"]  # as the statement begins, and as its cursor is closed
 
 
 def test_a_cursor_keeps_its_session_until_it_is_closed() -> None:

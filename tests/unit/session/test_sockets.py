@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import select
 import socket
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,6 +51,66 @@ def test_a_socket_is_readable_when_there_is_something_or_it_was_closed(
     assert watched.poll(HANG * 1000)
     ours.close()
     assert watched.poll(0)
+
+
+def test_a_look_tells_what_a_poll_does(pair: Pair) -> None:
+    ours, theirs = pair
+    look, watched = sockets.look(ours.fileno()), sockets.watch(ours.fileno())
+
+    def seen() -> bool:
+        assert bool(look()) is bool(watched.poll(0))
+        return bool(look())
+
+    assert not seen()
+    theirs.sendall(b"x")
+    assert watched.poll(HANG * 1000)
+    assert seen()
+    ours.recv(1)
+    assert not seen()
+    theirs.close()
+    assert watched.poll(HANG * 1000)
+    assert seen()
+    ours.close()
+    assert seen()
+
+
+def test_a_look_lets_no_other_thread_go_first(pair: Pair) -> None:
+    """Else each lease would cost a change of threads, where several are at work."""
+    if other_system.is_hidden() or not getattr(sys, "_is_gil_enabled", lambda: True)():
+        pytest.skip("there is no poll(), or no lock of the interpreter's")
+    look, gate, ran = sockets.look(pair[0].fileno()), threading.Lock(), threading.Event()
+
+    def work() -> None:
+        with gate:
+            ran.set()
+
+    worker = threading.Thread(target=work)
+    interval = sys.getswitchinterval()
+    with gate:
+        worker.start()
+        sys.setswitchinterval(HANG)  # The interpreter's lock is only given up, and not taken away.
+    try:
+        until = time.monotonic() + 0.05
+        while time.monotonic() < until:
+            pass  # By then the worker waits for it.
+        for _ in range(100):
+            look()
+        assert not ran.is_set()
+    finally:
+        sys.setswitchinterval(interval)
+        worker.join(HANG)
+    assert ran.is_set()
+
+
+def test_without_the_librarys_poll_a_look_is_a_poll(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "_poll", None)
+    look = sockets.look(pair[0].fileno())
+    assert not look()
+    pair[1].sendall(b"x")
+    assert sockets.watch(pair[0].fileno()).poll(HANG * 1000)
+    assert look()
 
 
 def test_a_number_that_select_does_not_take_is_refused_at_once() -> None:
