@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.mysql import client as mysql
 
 from mysqlpool.aliases.access import resolved
@@ -24,20 +24,26 @@ _NAMES = {
 }
 
 
-def with_password(settings_dict: dict[str, Any]) -> dict[str, Any]:
+def with_password(alias: str, settings_dict: dict[str, Any]) -> dict[str, Any]:
     """The settings of an alias as they are for a connect now: a callable password is called, and
     ``connect_args`` are asked. Of several servers it is the first.
     """
-    settings_dict = one_server(settings_dict, f"DATABASES[{DEFAULT_DB_ALIAS!r}]")
-    connect_args = parse_pool_settings(DEFAULT_DB_ALIAS, settings_dict).connect_args
+    settings_dict = one_server(settings_dict, f"DATABASES[{alias!r}]")
+    connect_args = parse_pool_settings(alias, settings_dict).connect_args
     if connect_args is None and not callable(settings_dict["PASSWORD"]):
         return settings_dict
     options = {**settings_dict["OPTIONS"]}
     for name in ("pool", "isolation_level"):
         options.pop(name, None)
     params = {**{name: settings_dict[key] for name, key in _NAMES.items()}, **options}
-    made = resolved(DEFAULT_DB_ALIAS, params, connect_args)
+    made = resolved(alias, params, connect_args)
     return {**settings_dict, **{key: made.get(name, "") for name, key in _NAMES.items()}}
+
+
+def _alias_of(settings_dict: dict[str, Any]) -> str:
+    """Whose settings these are, as Django does not say. It is for messages."""
+    all_settings = connections.settings.items()
+    return next((alias for alias, own in all_settings if own == settings_dict), DEFAULT_DB_ALIAS)
 
 
 class DatabaseClient(mysql.DatabaseClient):
@@ -47,7 +53,7 @@ class DatabaseClient(mysql.DatabaseClient):
     def settings_to_cmd_args_env(
         cls, settings_dict: dict[str, Any], parameters: Iterable[str]
     ) -> tuple[list[str], dict[str, str] | None]:
-        settings_dict = with_password(settings_dict)
+        settings_dict = with_password(_alias_of(settings_dict), settings_dict)
         found: tuple[list[str], dict[str, str] | None]
         found = super().settings_to_cmd_args_env(settings_dict, parameters)
         return found

@@ -30,7 +30,7 @@ class DatabaseCreation(mysql.DatabaseCreation):
     def _clone_db(self, source_database_name: str, target_database_name: str) -> None:
         # Django gives the settings as they are to the programs that copy a database.
         settings = self.connection.settings_dict
-        self.connection.settings_dict = with_password(settings)
+        self.connection.settings_dict = with_password(self.connection.alias, settings)
         try:
             super()._clone_db(  # type: ignore[misc]
                 source_database_name, target_database_name

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -419,4 +420,12 @@ def test_dbshell_gives_connect_args_what_a_connect_gives() -> None:
         return {**params, "password": f"token for {params['database']}"}
 
     own = settings({"connect_args": renew})
-    assert with_password(own)["PASSWORD"] == f"token for {own['NAME']}"
+    assert with_password("default", own)["PASSWORD"] == f"token for {own['NAME']}"
+
+
+def test_dbshell_names_the_alias_whose_password_is_none() -> None:
+    own = {**connections["other"].settings_dict, "PASSWORD": lambda: None}
+    with mock.patch.dict(connections.settings, other=own):
+        message = r"DATABASES\['other'\]\['PASSWORD'\] is a callable, which must return a string"
+        with pytest.raises(ImproperlyConfigured, match=message):
+            connections["other"].client.settings_to_cmd_args_env(own, [])
