@@ -89,6 +89,14 @@ def error_of(function: Callable[[], Any]) -> BaseException | None:
     return None
 
 
+class Handler(logging.Handler):
+    """One without Python's own lock, which would keep others that log waiting while it hangs."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        self.emit(record)
+        return True
+
+
 @contextmanager
 def without_logging() -> Iterator[None]:
     """No log at all, for a test whose signal handler raises at any moment.

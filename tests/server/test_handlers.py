@@ -14,7 +14,7 @@ from django.db import connections
 from mysqlpool import auto_close_db, close_pool, holders, release_connections, stats, stats_log
 from mysqlpool.events.log import set_event_log
 from tests.fake_driver import until
-from tests.helpers import HANG, in_thread, run_threads, session_id
+from tests.helpers import HANG, Handler, in_thread, run_threads, session_id
 from tests.server.pointed import pointed
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default"])
@@ -24,12 +24,11 @@ pytestmark = pytest.mark.django_db(transaction=True, databases=["default"])
 def handled_by(emit: Callable[[str], None], level: int = logging.DEBUG) -> Iterator[None]:
     """A handler that does this with the name of each event."""
 
-    class Handler(logging.Handler):
+    class Emitting(Handler):
         def emit(self, record: logging.LogRecord) -> None:
             emit(vars(record).get("event", ""))
 
-    handler, logger = Handler(), logging.getLogger("mysqlpool")
-    handler.lock = None  # Python's own, which would keep others that log waiting.
+    handler, logger = Emitting(), logging.getLogger("mysqlpool")
     before = logger.level
     logger.addHandler(handler)
     logger.setLevel(level)

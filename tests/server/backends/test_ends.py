@@ -41,13 +41,13 @@ def test_a_lease_that_is_interrupted_as_it_is_given_back_is_discarded(
 
 def test_a_savepoint_in_one_that_is_rolled_back_before_any_statement_is_gone() -> None:
     with transaction.atomic():
-        outer, inner = transaction.savepoint(), transaction.savepoint()
-        transaction.savepoint_rollback(outer)
+        outer, inner = connection.savepoint() or "", connection.savepoint() or ""
+        connection.savepoint_rollback(outer)
         assert leased() == []
         Row.objects.create(text="undone")
         with pytest.raises(OperationalError, match="SAVEPOINT"):
-            transaction.savepoint_rollback(inner)
-        transaction.savepoint_rollback(outer)
+            connection.savepoint_rollback(inner)
+        connection.savepoint_rollback(outer)
         Row.objects.create(text="kept")
     assert list(Row.objects.values_list("text", flat=True)) == ["kept"]
 

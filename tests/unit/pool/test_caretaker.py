@@ -20,7 +20,7 @@ import mysqlpool.pool.caretaker
 from mysqlpool.pool import Lease
 from mysqlpool.pool.caretaker import Caretaker
 from tests.fake_driver import FakeDriver, fair_pool, lease_and_return, listen, until
-from tests.helpers import HANG
+from tests.helpers import HANG, Handler
 
 
 @pytest.fixture(autouse=True)
@@ -181,12 +181,11 @@ def test_an_error_of_a_close_listener_is_logged_and_ends_nothing(
 def handled_by(emit: Callable[[logging.LogRecord], None]) -> Iterator[None]:
     """A handler of the project's, which does this."""
 
-    class Handler(logging.Handler):
+    class Emitting(Handler):
         def emit(self, record: logging.LogRecord) -> None:
             emit(record)
 
-    handler = Handler()
-    handler.lock = None  # Python's own, which would keep others that log waiting.
+    handler = Emitting()
     logging.getLogger("mysqlpool.pool").addHandler(handler)
     try:
         yield

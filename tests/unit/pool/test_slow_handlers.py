@@ -14,17 +14,16 @@ import pytest
 from mysqlpool.events.log import log_event
 from mysqlpool.pool import FairQueuePool, Lease
 from tests.fake_driver import DriverError, FakeDriver, fair_pool, listen, until, waiting
-from tests.helpers import HANG, error_of, in_thread
+from tests.helpers import HANG, Handler, error_of, in_thread
 
 logger = logging.getLogger("mysqlpool.pool")
 
 
-class Hangs(logging.Handler):
+class Hangs(Handler):
     """Hangs in one event, and lets all others pass."""
 
     def __init__(self, event: str) -> None:
         super().__init__()
-        self.lock = None  # Python's own, which would keep others that log waiting.
         self.event = event
         self.reached, self.go_on = threading.Event(), threading.Event()
 
