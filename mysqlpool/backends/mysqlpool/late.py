@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from django.db import InterfaceError
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.mysql import base as mysql
 from django.db.backends.utils import debug_transaction
@@ -152,8 +153,12 @@ class LateTransactions(mysql.DatabaseWrapper):
 
     def _begin_waiting(self) -> None:
         """There is a lease: begin on it what waits. Where that fails it goes on waiting."""
-        assert self.tenure.lease is not None
-        session = self.tenure.lease.session
+        lease = self.tenure.lease
+        if lease is None:  # A signal handler, or a finalizer, has released it by now.
+            raise InterfaceError(
+                f"The connection {self.alias!r} was released before its transaction began."
+            )
+        session = lease.session
         with self._nothing_stays_leased(), self.wrap_database_errors:
             self._set_autocommit(False)  # type: ignore[attr-defined]
             for sid in self._waiting_savepoints:
