@@ -8,7 +8,6 @@ never by the system's name. ``select.select`` works everywhere, and so does a du
 """
 
 import contextlib
-import ctypes
 import os
 import select
 import socket
@@ -63,22 +62,28 @@ def watch(number: int) -> Watch:
     return watched
 
 
-class _Poll(ctypes.Structure):
-    """POSIX's struct pollfd, of <poll.h>."""
-
-    _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short))
-
-
-def _poll_of_the_library() -> Callable[..., int] | None:
-    """The C library's poll(), called with the interpreter's lock held; None where there is none."""
+def _poll_of_the_library() -> Callable[[int, int], Callable[[], object]] | None:
+    """How to call the C library's poll() for one socket and its events, with the interpreter's lock
+    held; None where that cannot be, such as in a Python that was built without ctypes.
+    """
     try:
+        import ctypes
+
         poll: Any = ctypes.PyDLL(None).poll
-    except (AttributeError, OSError, TypeError):  # TypeError is Windows's.
+    except (ImportError, AttributeError, OSError, TypeError):  # TypeError is Windows's.
         return None
     poll.argtypes = (ctypes.c_void_p, ctypes.c_ulong, ctypes.c_int)
     poll.restype = ctypes.c_int
-    call: Callable[..., int] = poll
-    return call
+
+    class Wanted(ctypes.Structure):
+        """POSIX's struct pollfd, of <poll.h>."""
+
+        _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short))
+
+    def of_one(number: int, events: int) -> Callable[[], object]:
+        return partial(poll, ctypes.byref(Wanted(number, events, 0)), 1, 0)
+
+    return of_one
 
 
 _poll = _poll_of_the_library()
@@ -94,8 +99,7 @@ def look(number: int) -> Callable[[], object]:
     """
     if _poll is None or not hasattr(select, "poll"):
         return partial(watch(number).poll, 0)
-    wanted = _Poll(number, _READABLE | _ENDED, 0)
-    return partial(_poll, ctypes.byref(wanted), 1, 0)  # -1, an error, is true as well.
+    return _poll(number, _READABLE | _ENDED)  # -1, an error, is true as well.
 
 
 def is_over(events: list[Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ import pytest
 
 from mysqlpool.session import sockets
 from tests import other_system
-from tests.helpers import HANG
+from tests.helpers import HANG, ROOT
 
 WATCHES = [sockets.watch, sockets.SelectWatch]
 
@@ -111,6 +112,17 @@ def test_without_the_librarys_poll_a_look_is_a_poll(
     pair[1].sendall(b"x")
     assert sockets.watch(pair[0].fileno()).poll(HANG * 1000)
     assert look()
+
+
+def test_a_python_without_ctypes_can_look_all_the_same(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was built where libffi's headers are not."""
+    monkeypatch.setitem(sys.modules, "ctypes", None)
+    assert sockets._poll_of_the_library() is None
+    code = "import sys; sys.modules['_ctypes'] = None; import mysqlpool.session.sockets as s; "
+    code += "assert s._poll is None"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_a_number_that_select_does_not_take_is_refused_at_once() -> None:
