@@ -21,7 +21,7 @@ from .opening import Opening
 from .parameters import public
 from .wire import Wire
 
-__all__ = ["READ_ONLY_TRANSACTION", "Link", "reason"]
+__all__ = ["READ_ONLY_TRANSACTION", "Link", "reason", "text_of"]
 
 # Who kills the own connection is told this on MySQL, and lost it by that.
 _KILLED = 1317
@@ -199,7 +199,7 @@ class Link(Connection):
         if not self._send_briefly(sql):
             raise MySQLdb.OperationalError(CR.SERVER_LOST, self.broken)
         [[value]] = self.store_result().fetch_row()
-        return value.decode() if isinstance(value, bytes) else str(value)
+        return text_of(value)
 
     def sees_asleep(self, other: Link, port: int) -> bool:
         """Whether the server says that another connection to it waits for a command.
@@ -289,3 +289,8 @@ class Link(Connection):
 def reason(error: BaseException) -> str:
     """The number of an error. Its text may quote a statement."""
     return f"error {error.args[0]}" if error.args else type(error).__name__
+
+
+def text_of(value: object) -> str:
+    """A value that the server answered, whatever converters there are."""
+    return value.decode() if isinstance(value, bytes) else str(value)

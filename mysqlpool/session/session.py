@@ -22,7 +22,7 @@ from .cursors import CountedCursor, GuardedCursor, Tenure, guarded
 from .driver_state import DriverState
 from .failures import Failure
 from .lexical import without_comments
-from .link import READ_ONLY_TRANSACTION, Link, reason
+from .link import READ_ONLY_TRANSACTION, Link, reason, text_of
 from .reading import ORDINARY, classifier_of
 from .renewal import Renewals, at_a_connect, clears, is_djangos, is_known
 from .set_up import NO_SET_UP, Assignment, Parameters, Recording, SetUp
@@ -392,8 +392,7 @@ class Session(Link):
                 self._say_again(*self._opening.first_words())
                 own = *self._first_sets(), *self._baseline
                 answer = self._say_together(*own, at_a_connect(self.get_server_info()))
-                if answer:
-                    self.broken = answer.decode() if isinstance(answer, bytes) else str(answer)
+                self.broken = text_of(answer) or None
         except TimeoutError:
             self.broken = NO_ANSWER
         except MySQLdb.Error as error:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection, connections, transaction
+from django.db import InterfaceError, OperationalError, connection, connections, transaction
 
 from mysqlpool import release_connections, stats
+from mysqlpool.backends.mysqlpool.base import DatabaseWrapper
 from mysqlpool.middleware import ReleasingStream
 from mysqlpool.pool import Lease
 from tests.helpers import lease_all, leased, session_id
@@ -37,6 +38,23 @@ def test_a_lease_that_is_interrupted_as_it_is_given_back_is_discarded(
         assert leased() == []
         assert dict(stats()["default"].discards) == {"interrupted": 1}
         assert session_id() != number
+
+
+def test_a_transaction_that_was_released_before_it_began_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As by a signal handler, between the lease and the beginning on it."""
+    taken = DatabaseWrapper._connect_or_lease
+
+    def released_at_once(wrapper: DatabaseWrapper) -> None:
+        taken(wrapper)
+        wrapper.tenure.end()
+        wrapper.connection = None
+
+    monkeypatch.setattr(DatabaseWrapper, "_connect_or_lease", released_at_once)
+    with transaction.atomic(), pytest.raises(InterfaceError, match="was released before its"):
+        connection.cursor()
+    assert leased() == []
 
 
 def test_a_savepoint_in_one_that_is_rolled_back_before_any_statement_is_gone() -> None:
