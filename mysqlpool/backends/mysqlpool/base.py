@@ -18,7 +18,7 @@ from typing import Any
 import MySQLdb
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DEFAULT_DB_ALIAS, DatabaseError
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError
 from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
 from django.db.backends.mysql import base as mysql
 from django.db.backends.signals import connection_created
@@ -222,7 +222,7 @@ class DatabaseWrapper(LateTransactions):
             or session.has_baseline != set_up.has_baseline
             or set_up.driver is not None
         ):
-            self._bring(lease)
+            self._make_ready(self._bring, lease)
         else:
             self.tenure.hold(lease)
             self.errors_occurred, self.health_check_done = False, True
@@ -230,17 +230,17 @@ class DatabaseWrapper(LateTransactions):
     def _bring(self, lease: Lease) -> None:
         """Bring a session to the set-up that this wrapper said when it connected, if it did."""
         session, set_up = lease.session, self.tenure.set_up
-        with self._nothing_stays_leased():
-            self.tenure.hold(lease)
-            self.errors_occurred, self.health_check_done = False, True
-            if set_up.has_baseline and not session.has_baseline:
-                session.begin_set_up(self._new_parameters)
-                with session.baseline(), self._unheard():
-                    self.isolation_level = session.identity.isolation_level
-                    mysql.DatabaseWrapper.init_connection_state(self)
-                session.end_set_up()
-            session.bring(set_up, self._new_parameters)
-            self.tenure.set_up = set_up
+        self.tenure.hold(lease)
+        self.errors_occurred, self.health_check_done = False, True
+        if set_up.has_baseline and not session.has_baseline:
+            session.begin_set_up(self._new_parameters)
+            with session.baseline(), self._unheard():
+                self.isolation_level = session.identity.isolation_level
+                mysql.DatabaseWrapper.init_connection_state(self)
+            session.end_set_up()
+        session.bring(set_up, self._new_parameters)
+        self._must_still_hold(lease)
+        self.tenure.set_up = set_up
 
     @contextmanager
     def _unheard(self) -> Iterator[None]:
@@ -253,37 +253,50 @@ class DatabaseWrapper(LateTransactions):
 
     @async_unsafe
     def _connect(self) -> None:
-        with self._setting_up():
-            super().connect()
+        self._set_up_by(super().connect)
 
-    @contextmanager
-    def _setting_up(self) -> Iterator[None]:
-        """In this block Django connects. The outermost one sees the end of the set-up."""
+    def _set_up_by(self, connect: Callable[[], None]) -> None:
+        """Have Django connect. The outermost one sees the end of the set-up."""
         if self._is_setting_up:
-            yield
+            connect()
             return
         self._is_setting_up = True
         try:
-            with self._nothing_stays_leased():
-                yield
-                if self.tenure.lease is not None:
-                    session: Session = self.tenure.lease.session
-                    if session.recording is not None:
-                        self.tenure.set_up = session.end_set_up()
+            self._make_ready(self._see_set_up, connect)
         finally:
             self._is_setting_up = False
+
+    def _see_set_up(self, connect: Callable[[], None]) -> None:
+        connect()
+        lease = self.tenure.lease
+        if lease is not None and lease.session.recording is not None:
+            set_up = lease.session.end_set_up()
+            self._must_still_hold(lease)
+            self.tenure.set_up = set_up
+
+    def _must_still_hold(self, lease: Lease) -> None:
+        """Raise InterfaceError where a signal handler or a finalizer has ended this lease by now.
+
+        What it leaves, a closed session and what could be read of it, is nobody's connection.
+        """
+        if self.tenure.lease is not lease:
+            raise InterfaceError(
+                f"The connection {self.alias!r} was released while it was being connected."
+            )
 
     def _connect_as_engine(self) -> None:
         """Connect, where an engine speaks to the session after connect() or ensure_connection()."""
         if self.tenure.standing is CLOSED and self._speaks_after_connecting():
-            with self._setting_up():
-                self.ensure_connection()
+            self._set_up_by(self.ensure_connection)
 
-    @contextmanager
-    def _nothing_stays_leased(self) -> Iterator[None]:
-        """Have the lease discarded where the block fails, while a session is made ready."""
+    def _make_ready(self, work: Callable[..., object], *args: Any) -> None:
+        """Have this work make a session ready. Where it fails the session is discarded.
+
+        It is no context manager: one that an alarm interrupts as it begins or ends may be closed
+        by the garbage collector, and would discard what is leased then.
+        """
         try:
-            yield
+            self._at_the_session(work, *args)
         except BaseException:
             self.tenure.abandon("set-up failed")
             raise
@@ -306,6 +319,7 @@ class DatabaseWrapper(LateTransactions):
                 self._given = None
             self.tenure.hold(lease)
             lease.session.begin_set_up(self._new_parameters)
+            self._must_still_hold(lease)
         return lease.session
 
     def _open_without_database(self, params: dict[str, Any]) -> Session:
@@ -576,12 +590,11 @@ class DatabaseWrapper(LateTransactions):
 
     def _at_the_session(self, use: Callable[..., object], *args: Any) -> None:
         """Use the session. Whoever ends the lease meanwhile has it discarded."""
-        tenure = self.tenure
-        before, tenure.opening = tenure.opening, True
+        before, self.tenure.opening = self.tenure.opening, True
         try:
             use(*args)
         finally:
-            tenure.opening = before
+            self.tenure.opening = before  # Of another tenure, where the lease mode has changed.
 
     def _has_transaction(self) -> bool:
         """Whether there is a session, and in it something to end."""

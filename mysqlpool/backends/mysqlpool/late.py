@@ -12,7 +12,7 @@ is taken at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import InterfaceError
@@ -22,6 +22,7 @@ from django.db.backends.utils import debug_transaction
 from django.utils.asyncio import async_unsafe
 
 from mysqlpool.aliases.alias_pool import AliasPool
+from mysqlpool.session.session import Session
 
 from . import observers
 from .tenure import RESTING, Tenure
@@ -55,7 +56,7 @@ class LateTransactions(mysql.DatabaseWrapper):
     _knows_settings: Callable[[], bool]
     _note_settings: Callable[[], None]
     _connect_or_lease: Callable[[], None]
-    _nothing_stays_leased: Callable[[], AbstractContextManager[None]]
+    _make_ready: Callable[..., None]
     _pool: Callable[[], AliasPool]
 
     _waits = False
@@ -158,12 +159,14 @@ class LateTransactions(mysql.DatabaseWrapper):
             raise InterfaceError(
                 f"The connection {self.alias!r} was released before its transaction began."
             )
-        session = lease.session
-        with self._nothing_stays_leased(), self.wrap_database_errors:
+        self._make_ready(self._begin_on, lease.session)
+        self._waits, self._waiting_savepoints = False, ()
+
+    def _begin_on(self, session: Session) -> None:
+        with self.wrap_database_errors:
             self._set_autocommit(False)  # type: ignore[attr-defined]
             for sid in self._waiting_savepoints:
                 session.savepoint(self.ops.savepoint_create_sql(sid))
-        self._waits, self._waiting_savepoints = False, ()
 
     @contextmanager
     def temporary_connection(self) -> Iterator[Any]:

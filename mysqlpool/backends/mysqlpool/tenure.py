@@ -65,8 +65,9 @@ class Tenure:
         self.distrust: str | None = None
         """Why the session that is being closed is not to be kept."""
         self.opening = False
-        """A cursor is about to be opened, or a transaction to end, on the lease that is there. Who
-        ends that meanwhile, a signal handler or a finalizer, has its session discarded.
+        """A session is being made ready, a cursor is about to be opened, or a transaction to end,
+        on the lease that is there. Who ends that meanwhile, a signal handler or a finalizer, has
+        its session discarded.
         """
 
     def hold(self, lease: Lease) -> None:

@@ -17,9 +17,13 @@ import django.db
 import MySQLdb
 import pytest
 from django.db import Error, connection, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 
 import mysqlpool
 from mysqlpool import close_pool, release_connections
+from mysqlpool.backends.mysqlpool.base import DatabaseWrapper
+from mysqlpool.session.set_up import NO_SET_UP
 from tests.helpers import HANG
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -109,9 +113,24 @@ def lease(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     close_pool()
 
 
+def say(connection: BaseDatabaseWrapper, **_: object) -> None:
+    """A receiver, so that each connection is connected, with a set-up of its own."""
+    connection.connection.encoders[str] = connection.connection.string_literal
+    with connection.cursor() as cursor:
+        cursor.execute("SET @tenant = 1")
+
+
+@pytest.fixture(params=[False, True], ids=["", "heard"])
+def heard(request: pytest.FixtureRequest) -> Iterator[bool]:
+    if request.param:
+        connection_created.connect(say)
+    yield request.param
+    connection_created.disconnect(say)
+
+
 @pytest.mark.parametrize("work", [ask, call, end_a_block, undo_a_block])
 def test_a_release_at_any_call_gives_nobody_a_session_that_is_in_use(
-    lease: None, work: Callable[[], None]
+    lease: None, heard: bool, work: Callable[[], None]
 ) -> None:
     number, mixed_up = 0, []
     while True:
@@ -130,7 +149,9 @@ def test_a_release_at_any_call_gives_nobody_a_session_that_is_in_use(
         if release.sent != [1]:
             mixed_up.append(release.place)
         wrapper = connections["default"]
+        assert isinstance(wrapper, DatabaseWrapper)
         wrapper.close()
+        assert wrapper.tenure.set_up is NO_SET_UP, release.place
         if wrapper.in_atomic_block:
             del connections["default"]
         number += 1
