@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,20 +13,20 @@ REMEDY = "what needs a server belongs into tests/server"
 
 
 @pytest.fixture(autouse=True)
-def no_server() -> Iterator[None]:
+def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """The driver opens no connection, and processes of the test find nobody who answers.
 
-    The failure is no Exception, so that nothing takes it for a server that is down.
+    The failure is no Exception, so that nothing takes it for a server that is down. It is undone
+    together with what the test itself patches: one after the other would leave the rest of the run
+    with no server, where a test sets a variable of these.
     """
 
     def refuse(*args: Any, **kwargs: Any) -> None:
         pytest.fail(f"a unit test opened a connection; {REMEDY}")
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Connection, "__init__", refuse)
-        for name, value in NOWHERE.environ().items():
-            patch.setenv(name, value)
-        yield
+    monkeypatch.setattr(Connection, "__init__", refuse)
+    for name, value in NOWHERE.environ().items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(scope="session")
