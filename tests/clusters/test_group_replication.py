@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 from django.db import OperationalError, connections, transaction
@@ -14,11 +15,13 @@ from tests.clusters.cluster import DATABASE, until
 from tests.clusters.conftest import ALIAS, LIMITS, forget, point
 from tests.clusters.group_replication import GroupReplication, Member
 from tests.helpers import HANG, error_of, in_thread, run_threads, session_id
+from tests.server import ServerError
 
 pytestmark = pytest.mark.cluster("group-replication")
 
 ALIASES = [f"{ALIAS}_1", f"{ALIAS}_2"]
 ROUNDS = 10
+TRIALS = 3
 
 
 @pytest.fixture
@@ -147,42 +150,67 @@ def are_a_group(nodes: Sequence[Member]) -> bool:
 
 @pytest.mark.parametrize("lease", ["transaction"])
 def test_a_commit_on_a_node_that_loses_its_group_is_unknown_and_ends_the_session(
-    cluster: GroupReplication, lease: str
+    lease: str, django_db_blocker: Any
 ) -> None:
-    """The node says that it failed, and the others do it when they are back."""
+    """The node says that it failed, and the others do it when they are back.
+
+    Of some 60 groups of MySQL 9.7.4 five were not whole again, four of them not in two minutes: the
+    two that were frozen at once did not come to remove the third. So each trial has its own group.
+    """
+    for _ in range(TRIALS):
+        with GroupReplication() as cluster, django_db_blocker.unblock():
+            try:
+                others = lose_the_group(cluster, lease)
+                if come_back(others):
+                    cluster.heal()
+                    look_for_the_row(cluster, others)
+                    return
+            finally:
+                forget(ALIAS)
+    pytest.fail(f"in {TRIALS} trials the others were never a group again")
+
+
+def write(text: str, before_commit: Callable[[], object] = lambda: None) -> None:
+    try:
+        with transaction.atomic(using=ALIAS), connections[ALIAS].cursor() as cursor:
+            cursor.execute("INSERT INTO written (text) VALUES (%s)", [text])
+            before_commit()
+    finally:
+        release_connections(ALIAS)
+
+
+def lose_the_group(cluster: GroupReplication, lease: str) -> list[Member]:
+    """Commit while the others are frozen. When this returns they are back, and the node is dead."""
     node = next(node for node in cluster.nodes if node.is_primary())
     others = [other for other in cluster.nodes if other is not node]
     node.query("SET GLOBAL group_replication_unreachable_majority_timeout = 1")
-    # It would ask the others at once to let it in again. They find that when they are back, and the
-    # node dead meanwhile, and may never come to remove it.
+    # Else it would ask the others at once to let it in again.
     node.query("SET GLOBAL group_replication_autorejoin_tries = 0")
     lead(ALIAS, cluster, [node, *others], lease)
-
-    def write(text: str, before_commit: Callable[[], object]) -> None:
-        try:
-            with transaction.atomic(using=ALIAS), connections[ALIAS].cursor() as cursor:
-                cursor.execute("INSERT INTO written (text) VALUES (%s)", [text])
-                before_commit()
-        finally:
-            release_connections(ALIAS)
 
     def freeze() -> None:
         for other in others:
             other.freeze()
 
+    assert numbers(error_of(lambda: write("unknown", freeze))) == [3100]
+    assert stats()[ALIAS].idle == 0
+    node.kill()
+    for other in others:
+        other.thaw()
+    return others
+
+
+def come_back(others: Sequence[Member]) -> bool:
     try:
-        assert numbers(error_of(lambda: write("unknown", freeze))) == [3100]
-        assert stats()[ALIAS].idle == 0
-        node.kill()
-        for other in others:
-            other.thaw()
-        # What joins a group that changes just then may take minutes.
         until(partial(are_a_group, others), HANG, "the others are a group again")
-        cluster.heal()
-        # Which of the others is the primary now is found out by an error, at most.
-        errors = [error_of(lambda: write("elsewhere", lambda: None)) for _ in others]
-        assert numbers(*errors) in ([], [1290])
-        assert errors[-1] is None
-        assert cluster.rows() == ["unknown", *["elsewhere"] * errors.count(None)]
-    finally:
-        forget(ALIAS)
+    except ServerError:
+        return False
+    return True
+
+
+def look_for_the_row(cluster: GroupReplication, others: Sequence[Member]) -> None:
+    # Which of the others is the primary now is found out by an error, at most.
+    errors = [error_of(lambda: write("elsewhere")) for _ in others]
+    assert numbers(*errors) in ([], [1290])
+    assert errors[-1] is None
+    assert cluster.rows() == ["unknown", *["elsewhere"] * errors.count(None)]
