@@ -6,8 +6,9 @@ It learns that by watching the statements that pass through it, which costs no r
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import wraps
 from types import FrameType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import MySQLdb
 from MySQLdb import _mysql
@@ -37,9 +38,27 @@ _AT_WORK = (__name__, link.__name__, "MySQLdb.connections", "MySQLdb.cursors")
 # What the servers say of a statement that was not executed, as somebody killed it before.
 _KILLED, _INTERRUPTED = 1317, "Query execution was interrupted"
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
 # A statement of so many bytes goes out by itself: together with what is sent ahead it would be
 # copied, and might be larger than the server's max_allowed_packet allows.
 _LONG = 16_000
+
+
+def _working(use: Callable[_P, _T]) -> Callable[_P, _T]:
+    """In this method of a session the thread is at work, as somebody may call it by hand."""
+
+    @wraps(use)
+    def working(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        session: Any = args[0]
+        before, session.at_work = session.at_work, True
+        try:
+            return use(*args, **kwargs)
+        finally:
+            session.at_work = before
+
+    return working
 
 
 class Session(Link):
@@ -602,7 +621,13 @@ class Session(Link):
         Raises `SessionStateError`, and sends nothing, when the first statement of a holder asks for
         what an earlier one left, such as ``LAST_INSERT_ID()``. That one was somebody else's.
         """
-        sql = query.encode() if isinstance(query, str) else bytes(query)
+        before, self.at_work = self.at_work, True  # No call: a signal handler may release.
+        try:
+            self._query(query.encode() if isinstance(query, str) else bytes(query))
+        finally:
+            self.at_work = before
+
+    def _query(self, sql: bytes) -> None:
         if self.recording is not None and self._is_said(self.recording, sql):
             return
         if self.dirty:  # Perhaps by the SQL mode.
@@ -792,6 +817,7 @@ class Session(Link):
 
     # COMMIT, ROLLBACK and SET autocommit do not pass through query(): the driver sends them from C.
 
+    @_working
     def commit(self) -> None:
         if self.block is None:
             self._commit()
@@ -806,6 +832,7 @@ class Session(Link):
             raise
         self._ended()
 
+    @_working
     def rollback(self) -> None:
         if self.block is None:
             self._rollback()
@@ -820,6 +847,7 @@ class Session(Link):
             raise
         self._ended()
 
+    @_working
     def autocommit(self, on: bool) -> None:
         """Switch autocommit. Switching it on commits an open transaction, as the server does.
 
@@ -857,28 +885,34 @@ class Session(Link):
 
     # What else changes the state
 
+    @_working
     def select_db(self, database: str) -> None:
         self._soil("USE", clearable=True)
         _mysql.connection.select_db(self, database)
 
+    @_working
     def change_user(self, *args: Any, **kwargs: Any) -> None:
         self._soil("change_user")
         _mysql.connection.change_user(self, *args, **kwargs)
 
+    @_working
     def set_character_set(self, charset: str, collation: str | None = None) -> None:
         self._soil("SET NAMES", clearable=True)
         super().set_character_set(charset, collation)
 
+    @_working
     def set_server_option(self, option: int) -> int:
         self._soil("set_server_option", clearable=True)
         result: int = _mysql.connection.set_server_option(self, option)
         return result
 
+    @_working
     def send_query(self, *args: Any) -> None:
         """The driver's. A statement sent in this way is not looked at, so the session is dirty."""
         self._soil("send_query")
         _mysql.connection.send_query(self, *args)
 
+    @_working
     def ping(self, *args: Any) -> None:
         """The driver's. Its deprecated ``reconnect`` gives a new session without the baseline."""
         if args:

@@ -270,7 +270,8 @@ class DatabaseWrapper(LateTransactions):
         connect()
         lease = self.tenure.lease
         if lease is not None and lease.session.recording is not None:
-            set_up = lease.session.end_set_up()
+            with self.wrap_database_errors:  # Django's own may have ended: see _connect_as_engine.
+                set_up = lease.session.end_set_up()
             self._must_still_hold(lease)
             self.tenure.set_up = set_up
 

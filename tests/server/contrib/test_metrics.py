@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 from django.db import connection, connections
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from mysqlpool import auto_close_db, close_pool, release_connections, stats
@@ -270,15 +272,22 @@ class Files:
 
     def of(self, name: str, **labels: str) -> float:
         """The sum over all processes."""
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=self.folder)
         wanted = {"alias": "default", **labels}.items()
         return sum(
             sample.value
-            for family in registry.collect()
+            for family in self.scraped()
             for sample in family.samples
             if sample.name == f"mysqlpool_{name}" and wanted <= sample.labels.items()
         )
+
+    def scraped(self) -> list[Metric]:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=self.folder)
+        while True:
+            try:
+                return list(registry.collect())
+            except struct.error:  # Of a file that a process is making just now, and is empty yet.
+                time.sleep(0.01)
 
 
 @pytest.mark.parametrize("way", [[], ["fork"]], ids=["started", "forked"])
