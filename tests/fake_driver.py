@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 from sqlalchemy import event
 
-from mysqlpool.pool import FairQueuePool
+from mysqlpool.pool import FairQueuePool, caretaker
 from mysqlpool.pool.locks import under
 from tests.helpers import HANG
 
@@ -120,6 +122,25 @@ class FakeClock:
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
+
+
+@contextlib.contextmanager
+def fake_time() -> Iterator[FakeClock]:
+    """The library goes by a clock that stands still until a test advances it.
+
+    The caretaker of this process sleeps for real. So it rests meanwhile, and watches nothing new:
+    what it planned by this clock it would do at no time of the real one.
+    """
+    clock = FakeClock()
+    caretaker._caretaker.rest()
+    try:
+        with (
+            mock.patch("mysqlpool.pool.clock.monotonic", clock),
+            mock.patch("mysqlpool.pool.caretaker.watch"),
+        ):
+            yield clock
+    finally:
+        caretaker._caretaker.resume()
 
 
 def fair_pool(driver: FakeDriver, pool_size: int = 2, **options: Any) -> FairQueuePool:

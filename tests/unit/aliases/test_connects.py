@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import MySQLdb
 import pytest
 
 from mysqlpool.aliases.connects import Connects, safe_text
-from mysqlpool.pool import clock as pool_clock
 from mysqlpool.session.failures import Failure
-from tests.fake_driver import FakeClock
+from tests.fake_driver import FakeClock, fake_time
 
 A, B, SOCKET = ("a", 3306), ("::1", 3307), "/run/server.sock"
 PARAMS = {"user": "app", "host": "db.example", "database": "shop"}
@@ -21,10 +20,9 @@ Told = Callable[..., list[tuple[str, str, dict[str, Any]]]]
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
-    fake = FakeClock()
-    monkeypatch.setattr(pool_clock, "monotonic", fake)
-    return fake
+def clock() -> Iterator[FakeClock]:
+    with fake_time() as clock:
+        yield clock
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import MySQLdb
@@ -9,19 +10,17 @@ import pytest
 
 from mysqlpool.aliases.hosts import Hosts, at, connect_to_one, servers_of
 from mysqlpool.conf.servers import Server
-from mysqlpool.pool import clock as pool_clock
 from mysqlpool.session.session import Session
-from tests.fake_driver import FakeClock
+from tests.fake_driver import FakeClock, fake_time
 
 A, B, C = ("a", 1), ("b", 2), "/c"
 ALL: tuple[Server, ...] = (A, B, C)
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
-    fake = FakeClock()
-    monkeypatch.setattr(pool_clock, "monotonic", fake)
-    return fake
+def clock() -> Iterator[FakeClock]:
+    with fake_time() as clock:
+        yield clock
 
 
 class Servers:

@@ -11,7 +11,7 @@ import pytest
 import mysqlpool.pool.caretaker
 import mysqlpool.pool.clock
 from mysqlpool.aliases.limits import Limit, Limits
-from tests.fake_driver import FakeClock
+from tests.fake_driver import FakeClock, fake_time
 from tests.helpers import HANG
 
 Pair = tuple[socket.socket, socket.socket]
@@ -25,12 +25,10 @@ def pair() -> Iterator[Pair]:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+def clock() -> Iterator[FakeClock]:
     """Time stands still, and the caretaker watches nothing: the tests are in its place."""
-    clock = FakeClock()
-    monkeypatch.setattr(mysqlpool.pool.caretaker, "watch", lambda one: None)
-    monkeypatch.setattr(mysqlpool.pool.clock, "monotonic", clock)
-    return clock
+    with fake_time() as clock:
+        yield clock
 
 
 def test_a_call_that_waits_too_long_comes_back(pair: Pair) -> None:

@@ -8,12 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-import mysqlpool.pool.caretaker
-import mysqlpool.pool.clock
 from mysqlpool.pool.lease import Request
 from tests.fake_driver import (
     FakeClock,
     FakeDriver,
+    fake_time,
 )
 
 
@@ -32,16 +31,11 @@ def driver() -> FakeDriver:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
-    """Time that passes when a test says so, or when a thread would sleep in the queue.
-
-    The caretaker, whose sleep is real, watches nothing meanwhile.
-    """
-    clock = FakeClock()
-    monkeypatch.setattr(mysqlpool.pool.caretaker, "watch", lambda one: None)
-    monkeypatch.setattr(mysqlpool.pool.clock, "monotonic", clock)
-    monkeypatch.setattr(Request, "park", lambda waiter, seconds: clock.advance(seconds))
-    return clock
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeClock]:
+    """Time that passes when a test says so, or when a thread would sleep in the queue."""
+    with fake_time() as clock:
+        monkeypatch.setattr(Request, "park", lambda waiter, seconds: clock.advance(seconds))
+        yield clock
 
 
 @pytest.fixture

@@ -7,16 +7,13 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
-import mysqlpool.pool.clock
 from mysqlpool.pool import FairQueuePool
 from tests.fake_driver import (
     DriverError,
-    FakeClock,
     FakeDriver,
     assert_conserved,
     fair_pool,
+    fake_time,
     until,
     waiting,
 )
@@ -139,10 +136,8 @@ def test_who_was_refused_by_a_full_server_keeps_the_place_in_the_queue(
 
 
 def test_a_newcomer_does_not_overtake_who_waits_for_a_full_server(
-    driver: FakeDriver, workers: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    driver: FakeDriver, workers: ThreadPoolExecutor
 ) -> None:
-    clock = FakeClock()
-    monkeypatch.setattr(mysqlpool.pool.clock, "monotonic", clock)
     pool = fair_pool(driver, 1)
     driver.limit = 0
     order: list[str] = []
@@ -152,10 +147,11 @@ def test_a_newcomer_does_not_overtake_who_waits_for_a_full_server(
         order.append(name)
         lease.give_back()
 
-    waiter = workers.submit(work, "waiter")
-    until(lambda: waiting(pool) == 1)
-    driver.limit = None
-    clock.advance(5)
-    work("newcomer")
-    waiter.result(HANG)
+    with fake_time() as clock:
+        waiter = workers.submit(work, "waiter")
+        until(lambda: waiting(pool) == 1)
+        driver.limit = None
+        clock.advance(5)
+        work("newcomer")
+        waiter.result(HANG)
     assert order == ["waiter", "newcomer"]

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from mysqlpool.pool import FairQueuePool, Lease
 from mysqlpool.pool.lease import Request
 from mysqlpool.pool.record import State
-from tests.fake_driver import DriverError, FakeClock, FakeDriver, assert_conserved
+from tests.fake_driver import DriverError, FakeDriver, assert_conserved, fake_time
 from tests.helpers import STRESS_SECONDS
 
 SIZE, OVERFLOW = 2, 1
@@ -47,9 +47,8 @@ class PoolMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.driver, self.clock = FakeDriver(), FakeClock()
-        self.patches = contextlib.ExitStack()
-        self.patches.enter_context(mock.patch("mysqlpool.pool.clock.monotonic", self.clock))
+        self.driver, self.patches = FakeDriver(), contextlib.ExitStack()
+        self.clock = self.patches.enter_context(fake_time())
         self.patches.enter_context(
             mock.patch.object(Request, "park", lambda _, seconds: self.clock.advance(seconds))
         )

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-import mysqlpool.pool.clock
 from mysqlpool.errors import PoolTimeout
 from mysqlpool.pool import FairQueuePool
 from tests.fake_driver import (
     FakeClock,
     FakeDriver,
     fair_pool,
+    fake_time,
     lease_and_return,
     until,
     waiting,
@@ -23,12 +23,10 @@ from tests.helpers import HANG
 
 
 @pytest.fixture
-def time(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+def time() -> Iterator[FakeClock]:
     """Time that passes when a test says so. A waiter looks at it once a second, or when woken."""
-    clock = FakeClock()
-    monkeypatch.setattr(mysqlpool.pool.caretaker, "watch", lambda one: None)
-    monkeypatch.setattr(mysqlpool.pool.clock, "monotonic", clock)
-    return clock
+    with fake_time() as clock:
+        yield clock
 
 
 @pytest.fixture
