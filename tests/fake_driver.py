@@ -128,16 +128,13 @@ class FakeClock:
 def fake_time() -> Iterator[FakeClock]:
     """The library goes by a clock that stands still until a test advances it.
 
-    The caretaker of this process sleeps for real. So it rests meanwhile, and watches nothing new:
-    what it planned by this clock it would do at no time of the real one.
+    The caretaker of this process sleeps for real. So it rests meanwhile: what it planned by this
+    clock it would do at no time of the real one.
     """
     clock = FakeClock()
     caretaker._caretaker.rest()
     try:
-        with (
-            mock.patch("mysqlpool.pool.clock.monotonic", clock),
-            mock.patch("mysqlpool.pool.caretaker.watch"),
-        ):
+        with mock.patch("mysqlpool.pool.clock.monotonic", clock):
             yield clock
     finally:
         caretaker._caretaker.resume()

@@ -25,9 +25,10 @@ def pair() -> Iterator[Pair]:
 
 
 @pytest.fixture
-def clock() -> Iterator[FakeClock]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeClock]:
     """Time stands still, and the caretaker watches nothing: the tests are in its place."""
     with fake_time() as clock:
+        monkeypatch.setattr(mysqlpool.pool.caretaker, "watch", lambda one: None)
         yield clock
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import mysqlpool.pool.caretaker
 from mysqlpool.pool.lease import Request
 from tests.fake_driver import (
     FakeClock,
@@ -34,6 +35,7 @@ def driver() -> FakeDriver:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeClock]:
     """Time that passes when a test says so, or when a thread would sleep in the queue."""
     with fake_time() as clock:
+        monkeypatch.setattr(mysqlpool.pool.caretaker, "watch", lambda one: None)
         monkeypatch.setattr(Request, "park", lambda waiter, seconds: clock.advance(seconds))
         yield clock
 

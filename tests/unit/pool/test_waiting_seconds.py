@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import mysqlpool.pool.caretaker
 from mysqlpool.errors import PoolTimeout
 from mysqlpool.pool import FairQueuePool
 from tests.fake_driver import (
@@ -23,9 +24,10 @@ from tests.helpers import HANG
 
 
 @pytest.fixture
-def time() -> Iterator[FakeClock]:
+def time(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeClock]:
     """Time that passes when a test says so. A waiter looks at it once a second, or when woken."""
     with fake_time() as clock:
+        monkeypatch.setattr(mysqlpool.pool.caretaker, "watch", lambda one: None)
         yield clock
 
 
