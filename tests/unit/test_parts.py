@@ -75,7 +75,7 @@ def test_of_many_failures_the_first_are_told_and_the_ends_of_all() -> None:
     many = "for i in {1..30}; do echo FAILED test_$i; done; echo the end of"
     _, output = run(f"at_once=1\nfor n in a b c; do part $n '{many} '$n'; false'; done")
     lines = after_the_table(output)
-    assert sum(line.startswith("FAILED test_") for line in lines) == 20
+    assert sum(line.startswith("FAILED test_") for line in lines) == 40
     assert [line for line in lines if line.startswith("the end of")] == [
         "the end of a",
         "the end of b",
