@@ -9,6 +9,7 @@ Statements" and "Compound Statements" of the manual of MySQL 8.4, and the same o
 """
 
 import re
+from functools import cache
 
 from .assignments import GLOBALS
 from .lexical import COMMENT, END, GAP, OPTIONAL, QUOTED, compiled
@@ -84,10 +85,12 @@ def _rest(words: str, string: str) -> str:
       | -(?!-[\x00-\x20\x7f-\xff]) | /(?!\*) )*+"""
 
 
+@cache
 def administration(string: str) -> re.Pattern[bytes]:
     """What matches one such statement from its verb to its end.
 
-    ``string`` matches a literal between single quotes.
+    ``string`` matches a literal between single quotes. The first call takes more than a tenth of a
+    second, in which the pattern is compiled.
     """
     # An account's name and host have an at-sign between them; before a user variable is a blank.
     account = r"""(?<= [\w$'"`] ) @ (?= [\w$'"`] )"""

@@ -19,6 +19,7 @@ disable multiplexing.
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
 
 from .administration import administration
@@ -175,6 +176,18 @@ _NAMES = compiled(_VARIABLE)
 _MARK = compiled(r"""'(?: [^'\\]++ | \\. | '' )*+' | "(?: [^"\\]++ | \\. | "" )*+" | [(),;]""")
 
 
+# Compiled when the first statement needs them, as administration() is: many a process has none, and
+# each process would take half a second longer to start.
+@cache
+def _head() -> re.Pattern[bytes]:
+    return compiled(_HEAD)
+
+
+@cache
+def _rest(string: str) -> re.Pattern[bytes]:
+    return compiled(_pieces(_EXACT_WORDS, _EXACT_NAMES, string))
+
+
 class Classifier:
     """Reads statements in a character set whose bytes below 128 are ASCII.
 
@@ -182,14 +195,11 @@ class Classifier:
     """
 
     def __init__(self, *, backslash_escapes: bool = True) -> None:
-        string = r"'(?: [^'\\]++ | \\. )*+'" if backslash_escapes else "'[^']*+'"
-        quick = _pieces(_QUICK_WORDS, _QUICK_NAMES, string)
+        self._string = r"'(?: [^'\\]++ | \\. )*+'" if backslash_escapes else "'[^']*+'"
+        quick = _pieces(_QUICK_WORDS, _QUICK_NAMES, self._string)
         quick_end = rf"{quick} (?: ; {OPTIONAL} | \Z )"
         self._plain_rows = compiled(rf"(?: {_ROWS_HEAD} {quick_end} )++ \Z")
         self._plain = compiled(rf"(?: {_QUICK_HEAD} {quick_end} )++ \Z")
-        self._head = compiled(_HEAD)
-        self._rest = compiled(_pieces(_EXACT_WORDS, _EXACT_NAMES, string))
-        self._administration = administration(string)
 
     def effect(self, sql: bytes) -> Effect:
         """Tell what ``sql`` does to its session. It need not be valid SQL."""
@@ -215,12 +225,12 @@ class Classifier:
             return effect._replace(reads=_name(match[0]), rows=None), position
         if match := _DIAGNOSTICS.match(sql, start):
             return Effect(dirty="GET", reads=_name(match[0]), rows=None), len(sql)
-        if match := self._head.match(sql, start):
+        if match := _head().match(sql, start):
             reader = _READER.match(sql, start) is not None
             effect, position = self._walk(sql, match.end(), reader=reader)
             rows = not effect.dirty and _OF_ROWS.match(sql, start) is not None
             return effect._replace(rows=rows), position
-        if match := self._administration.match(sql, start):
+        if match := administration(self._string).match(sql, start):
             return PLAIN, match.end()
         verb = _DIRTY_VERB.match(sql, start)
         return Effect(dirty=_name(verb[0]) if verb else _UNKNOWN), len(sql)
@@ -231,8 +241,9 @@ class Classifier:
         ``reader`` says that this verb may read user variables and leaves no trace by that.
         """
         dirty = reads = variable = updates = None
+        rest = _rest(self._string)
         while True:
-            match = _STOP.match(sql, _end(self._rest, sql, position))
+            match = _STOP.match(sql, _end(rest, sql, position))
             if match is None:
                 return Effect(dirty=_UNKNOWN), len(sql)
             position = match.end()
