@@ -112,6 +112,7 @@ class Worker:
 
 @pytest.mark.timeout(SECONDS + 300)
 @pytest.mark.parametrize("lease", ["transaction", "task"])
+@pytest.mark.long
 def test_every_row_is_its_own_tenants(lease: str, databases: None, observer: Any) -> None:
     def receiver(connection: Any, **kwargs: Any) -> None:
         if connection.alias == ALIAS:

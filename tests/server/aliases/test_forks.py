@@ -139,6 +139,7 @@ def test_a_grandchild_starts_afresh_too(observer: Any) -> None:
     assert session_id() == mine
 
 
+@pytest.mark.long
 def test_25_forks_amid_6_churning_threads_never_hang() -> None:
     stop = threading.Event()
     errors: list[BaseException] = []

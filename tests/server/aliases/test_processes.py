@@ -80,6 +80,7 @@ def peak(observer: Observer) -> Iterator[list[int]]:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.long
 def test_four_processes_share_what_the_account_may_have(
     account: dict[str, Any], observer: Observer
 ) -> None:

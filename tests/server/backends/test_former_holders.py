@@ -220,6 +220,7 @@ def test_a_resting_wrapper_is_usable_and_one_without_a_server_is_not(
     assert connection.is_usable() == (lease == "transaction")
 
 
+@pytest.mark.long
 def test_a_wrapper_that_was_dropped_unclosed_costs_no_slot(lease: str) -> None:
     def drop() -> None:
         for _ in range(3):

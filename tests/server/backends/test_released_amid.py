@@ -28,7 +28,7 @@ from mysqlpool.backends.mysqlpool.base import DatabaseWrapper
 from mysqlpool.session.set_up import NO_SET_UP
 from tests.helpers import HANG
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
 
 # Where a handler may come with a lease at hand: in our code, the driver's and Django's.
 OURS = Path(mysqlpool.__file__).parent

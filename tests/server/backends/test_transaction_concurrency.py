@@ -221,6 +221,7 @@ def lease(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.long
 def test_no_session_carries_statements_of_two_tasks_where_it_matters(
     lease: str, observer: Observer
 ) -> None:

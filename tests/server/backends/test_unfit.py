@@ -134,6 +134,7 @@ def stopped(server: PrivateServer) -> Iterator[None]:
         os.kill(server.pid, signal.SIGCONT)
 
 
+@pytest.mark.long
 def test_ten_sessions_of_a_silent_server_cost_one_ping(make: Make) -> None:
     with PrivateServer() as server:
         address = {"HOST": server.host, "PORT": str(server.port), "USER": "root", "PASSWORD": ""}
@@ -157,6 +158,7 @@ def test_ten_sessions_of_a_silent_server_cost_one_ping(make: Make) -> None:
         close_pool()
 
 
+@pytest.mark.long
 def test_sessions_that_need_no_ping_yet_go_with_one_that_got_no_answer(make: Make) -> None:
     """Else the next holder's statement would hang in one of them."""
     with PrivateServer() as server:
@@ -178,6 +180,7 @@ def test_sessions_that_need_no_ping_yet_go_with_one_that_got_no_answer(make: Mak
         close_pool()
 
 
+@pytest.mark.long
 def test_a_ping_ends_with_the_requests_timeout(make: Make) -> None:
     with PrivateServer() as server:
         address = {"HOST": server.host, "PORT": str(server.port), "USER": "root", "PASSWORD": ""}
@@ -193,6 +196,7 @@ def test_a_ping_ends_with_the_requests_timeout(make: Make) -> None:
         close_pool()
 
 
+@pytest.mark.long
 def test_a_release_waits_for_no_silent_server(make: Make) -> None:
     """Its ROLLBACK has no answer. Django's engine closes the connection, and waits for nothing."""
     with PrivateServer() as server:

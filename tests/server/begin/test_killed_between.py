@@ -207,6 +207,7 @@ def test_a_pool_of_one_waits_for_its_read_timeout(
     assert here.look()[0] == ()
 
 
+@pytest.mark.long
 def test_a_storm_of_kills_hangs_nobody(here: World, observer: Observer) -> None:
     """What was acknowledged is committed, and nothing else; without a read_timeout."""
     acknowledged: list[int] = []

@@ -59,6 +59,7 @@ def assert_same(
     aliases=st.sampled_from([USUAL, USUAL, USUAL, ONE_STATEMENT, AUTOCOMMIT_OFF]),
     logged=st.booleans(),
 )
+@pytest.mark.long
 def test_a_random_program_shows_what_it_shows_on_djangos_engine(
     here: World, program: Program, aliases: Mapping[str, Any], logged: bool
 ) -> None:

@@ -291,6 +291,7 @@ class Files:
 
 
 @pytest.mark.parametrize("way", [[], ["fork"]], ids=["started", "forked"])
+@pytest.mark.long
 def test_two_processes_are_told_of_together_and_their_counts_outlive_them(
     way: list[str], start: Callable[..., Worker], tmp_path: Path, observer: Observer
 ) -> None:
@@ -320,6 +321,7 @@ def test_two_processes_are_told_of_together_and_their_counts_outlive_them(
     assert files.of("sessions") == 0
 
 
+@pytest.mark.long
 def test_a_third_process_goes_on_where_the_first_ended(
     start: Callable[..., Worker], tmp_path: Path
 ) -> None:

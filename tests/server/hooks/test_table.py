@@ -51,6 +51,7 @@ def test_every_way_to_hook_in_is_heard(
 
 @pytest.mark.parametrize("say", LOUD)
 @pytest.mark.parametrize("way", ["receiver", "init_connection_state"])
+@pytest.mark.long
 def test_everything_that_can_be_said_is_heard(
     server: Any, everything: Observer, way: str, say: str
 ) -> None:

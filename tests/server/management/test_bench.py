@@ -20,7 +20,10 @@ from tests.server.pointed import pointed
 
 from .helpers import document, ran, started
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
+pytestmark = [
+    pytest.mark.django_db(transaction=True, databases=["default", "other"]),
+    pytest.mark.long,
+]
 
 SHORT = ("bench", "--seconds", "1")
 PASSWORD = "sesam-open"

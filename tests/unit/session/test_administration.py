@@ -216,6 +216,7 @@ HEADS = [
 
 
 @pytest.mark.parametrize("piece", PIECES)
+@pytest.mark.long
 def test_reading_takes_time_in_proportion_to_the_length(piece: str) -> None:
     """A hundred thousand pieces would take for ever if it were otherwise: a hang is the failure."""
     for head in HEADS:
