@@ -27,12 +27,13 @@ class DriverState(NamedTuple):
         return cls(copied(vars(connection)), copied(connection.converter))
 
     def put_on(self, connection: Any) -> None:
-        """Bring the connection into this state."""
-        attributes, converter = vars(connection), connection.converter
-        attributes.clear()
-        attributes.update(copied(self.attributes))
-        converter.clear()
-        converter.update(copied(self.converter))
+        """Bring the connection into this state. Whoever is interrupted here has to discard it."""
+        # Copied first: in the midst of it, as a signal handler may find it, there are few steps.
+        attributes, converter = copied(self.attributes), copied(self.converter)
+        vars(connection).clear()
+        vars(connection).update(attributes)
+        connection.converter.clear()
+        connection.converter.update(converter)
 
 
 def copied(value: Any) -> Any:

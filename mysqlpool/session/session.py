@@ -78,7 +78,6 @@ class Session(Link):
         "_baseline",
         "_classifier",
         "_driver",
-        "_first",
         "_has_insert_id",
         "_isolation_level",
         "_own_driver",
@@ -104,6 +103,7 @@ class Session(Link):
         "single_use",
         "tenure",
         "turn",
+        "unused",
         "vigils",
         "witness",
     )
@@ -186,7 +186,7 @@ class Session(Link):
         self.rolled_back = self.at_work = False
         self.carried = ()
         self.turn = self.cursors = 0
-        self._first = True  # the holder has sent nothing yet
+        self.unused = True
         self._has_insert_id = False  # what the library says is of this turn
         self._touched = False  # something was sent since a transaction ended
         self._released = False  # the last statement released a lock, if its row has no error
@@ -213,7 +213,7 @@ class Session(Link):
 
     def _is_as_new(self) -> None:
         self._traces, self.dirty = Traces(), None
-        self._first = True
+        self.unused = True
         self._ended()
 
     def _ended(self) -> None:
@@ -321,8 +321,15 @@ class Session(Link):
     def _assign(self, recording: Recording, assignment: Assignment) -> None:
         if recording.needs_renewal(assignment):
             self._renew(recording)
+        carried = recording.carried
         self._send(assignment.sql)
         recording.note(assignment)
+        if recording.carried is not carried:
+            # The session was renewed amid this, and has only what was noted by then.
+            self.broken = "amid a statement"
+            raise MySQLdb.InterfaceError(
+                0, "the session was used by a signal handler or a finalizer amid its set-up"
+            )
 
     # Renewal in a set-up
 
@@ -347,8 +354,16 @@ class Session(Link):
         self._is_as_new()
 
     def _may_change_user(self) -> bool:
-        """Whether we know as whom, and the server would do nothing else at a connect."""
-        return self._opening.knows_account() and not self.ask(at_a_connect(self.get_server_info()))
+        """Whether we know as whom, and the server would do nothing else at a connect.
+
+        A server that calls itself as new as MySQL's may not know what it is asked for.
+        """
+        if not self._opening.knows_account():
+            return False
+        try:
+            return not self.ask(at_a_connect(self.get_server_info()))
+        except MySQLdb.Error:
+            return False
 
     def _change_user(self, parameters: Mapping[str, Any]) -> bool:
         """Forget all that a session can have; False where the server, or a proxy, refuses it."""
@@ -469,31 +484,31 @@ class Session(Link):
     # What the library remembers of the last statement. A former holder's is not told.
 
     def affected_rows(self) -> int:
-        return 0 if self._first else _mysql.connection.affected_rows(self)
+        return 0 if self.unused else _mysql.connection.affected_rows(self)
 
     def insert_id(self) -> int:
         # The library keeps the last one until a statement without rows is answered.
-        if not self._first and _mysql.connection.field_count(self) == 0:
+        if not self.unused and _mysql.connection.field_count(self) == 0:
             self._has_insert_id = True
         return _mysql.connection.insert_id(self) if self._has_insert_id else 0
 
     def warning_count(self) -> int:
-        return 0 if self._first else _mysql.connection.warning_count(self)
+        return 0 if self.unused else _mysql.connection.warning_count(self)
 
     def info(self) -> str | None:
-        return None if self._first else _mysql.connection.info(self)
+        return None if self.unused else _mysql.connection.info(self)
 
     def field_count(self) -> int:
-        return 0 if self._first else _mysql.connection.field_count(self)
+        return 0 if self.unused else _mysql.connection.field_count(self)
 
     def errno(self) -> int:
-        return 0 if self._first else _mysql.connection.errno(self)
+        return 0 if self.unused else _mysql.connection.errno(self)
 
     def error(self) -> str:
-        return "" if self._first else _mysql.connection.error(self)
+        return "" if self.unused else _mysql.connection.error(self)
 
     def sqlstate(self) -> str:
-        return "00000" if self._first else _mysql.connection.sqlstate(self)
+        return "00000" if self.unused else _mysql.connection.sqlstate(self)
 
     # The end of a lease
 
@@ -534,11 +549,13 @@ class Session(Link):
         would let other threads go first.
 
         Ask it only after statements that all succeeded; `restore` finds it out for any. If it is,
-        the next statement counts as the first of a holder.
+        the next statement counts as the first of a holder. Where it raises the session has to be
+        discarded: the driver's state may be half of it. Where it is not ``unused`` afterwards a
+        signal handler or a finalizer has used it meanwhile, and it has to be restored.
         """
+        if self.block is not None:
+            return False
         try:
-            if self.dirty or self.broken or self.begun or self.block is not None:
-                return False
             if not self._is_at_own_autocommit():
                 return False
             if not read_on and self.next_result() != -1:
@@ -548,10 +565,13 @@ class Session(Link):
             return False
         if (vars(self), self.converter) != self._own_driver:
             return False
+        # From here on no call goes by unseen: what a signal handler sends makes it used again.
+        if self.dirty or self.broken or self.begun:
+            return False
+        self._touched, self.unused = False, True
         if self._own_driver is not self._driver:
             self._driver.put_on(self)
             self._own_driver = self._driver
-        self._touched, self._first = False, True
         return True
 
     def is_changed_in_python(self) -> bool:
@@ -582,7 +602,7 @@ class Session(Link):
             self.broken = "disconnected"
             return
         # Here is no block, so `get_autocommit` would tell the same.
-        if self._first and _mysql.connection.get_autocommit(self) == self._autocommit:
+        if self.unused and _mysql.connection.get_autocommit(self) == self._autocommit:
             return  # Nothing was sent.
         # Where rows are unread this raises 2014. Where all are read it sends nothing.
         if self.next_result() != -1:
@@ -596,7 +616,7 @@ class Session(Link):
         if differs and not self._send_briefly(b"set autocommit=%d" % self._autocommit):
             return
         self._ended()
-        self._first = True
+        self.unused = True
 
     def _clear_suspicion(self) -> None:
         """Find out whether the session is read-only by its server's will. Costs one round trip.
@@ -636,7 +656,7 @@ class Session(Link):
         if reads:
             dirty = self._look_back(sql, dirty, reads)
         change = self._change(sql, dirty) if dirty or self.dirty else None
-        self._first = self._released = False
+        self.unused = self._released = False
         self._touched = True
         block = None
         if self.block is not None:
@@ -669,7 +689,7 @@ class Session(Link):
             return None
         change = change_of(sql, dirty)
         if isinstance(change, Switch) and not self._traces.knows_baseline:
-            if not self._first:
+            if not self.unused:
                 return None
             try:
                 self._traces.learn(self.ask(SWITCHES))
@@ -685,14 +705,14 @@ class Session(Link):
         another user variable is taken for a trace: who reads it relies on the session.
         """
         if reads != USER_VARIABLE:
-            if self._first:
+            if self.unused:
                 raise SessionStateError(reads)
             return dirty
         own = self.carried if self.recording is None else self.recording.said
         former = variables_read(sql).difference(*[assignment.names for assignment in own])
         if former:
             former -= self._opening.assigned()
-        if former and self._first and self.multiplexed:
+        if former and self.unused and self.multiplexed:
             raise SessionStateError(reads)
         return USER_VARIABLE if former else dirty
 

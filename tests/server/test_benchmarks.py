@@ -57,6 +57,7 @@ def medians(results: list[Result], scenario: str, case: str, unit: str) -> dict[
     }
 
 
+@pytest.mark.long
 def test_the_conditions_are_told_with_the_results(document: Mapping[str, Any]) -> None:
     assert document["machine"]["processors"] >= 1
     assert len(document["machine"]["load"]) == 3

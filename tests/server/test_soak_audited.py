@@ -132,6 +132,7 @@ def in_anothers_set_up(log: list[Entry], tenants: dict[Task, int]) -> list[str]:
 
 @pytest.mark.timeout(SECONDS + 300)
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.long
 def test_no_task_is_in_anothers_set_up_or_transaction(lease: str, observer: Observer) -> None:
     locks: dict[str, int] = {}
     clients = [TenantClient(number, locks) for number in range(1, THREADS + 1)]

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from operator import attrgetter, itemgetter
-from typing import Any
+from typing import Any, cast
 
 import MySQLdb
 from django.apps import apps
@@ -42,7 +43,7 @@ from mysqlpool.session.session import Session
 from . import observers
 from .client import DatabaseClient
 from .creation import DatabaseCreation
-from .hearing import Methods, djangos
+from .hearing import Methods, djangos, others_behind
 from .late import LateTransactions
 from .tenure import CLOSED, RESTING, TENURES, Tenure
 
@@ -73,6 +74,15 @@ class DatabaseWrapper(LateTransactions):
     _is_setting_up = False
     _left: tuple[Any, ...] | None = None
     """The settings with which the wrapper was closed as connect() would leave it, if it was."""
+    _failure: MySQLdb.Error | None = None
+    """By what the next try to lease fails, without a try."""
+
+    has_others_behind = False
+    """Whether another engine stands between ours and Django's, and wants to be heard."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.has_others_behind = others_behind(cls, DatabaseWrapper, _heard())
 
     def __init__(self, settings_dict: dict[str, Any], alias: str = DEFAULT_DB_ALIAS) -> None:
         super().__init__(settings_dict, alias)
@@ -90,8 +100,9 @@ class DatabaseWrapper(LateTransactions):
         """
         if not self._knows_settings():
             self._note_settings()
-        if mysql.DatabaseWrapper.get_connection_params is not _PARAMETERS_OF_DJANGO:
-            # Who patched it may answer otherwise each time, such as with a new token.
+        patched = mysql.DatabaseWrapper.get_connection_params is not _PARAMETERS_OF_DJANGO
+        if patched or self.has_others_behind:
+            # They may answer otherwise each time, such as with a new token.
             self._params = self._own_access = None
             return self._make_params()
         if self._params is None:
@@ -318,8 +329,12 @@ class DatabaseWrapper(LateTransactions):
                 lease = self._take_lease(self._access)
             finally:
                 self._given = None
+            try:  # Before it is held: what others said is not to be seen by a signal handler.
+                lease.session.begin_set_up(self._new_parameters)
+            except BaseException:
+                lease.discard("interrupted")
+                raise
             self.tenure.hold(lease)
-            lease.session.begin_set_up(self._new_parameters)
             self._must_still_hold(lease)
         return lease.session
 
@@ -372,6 +387,9 @@ class DatabaseWrapper(LateTransactions):
 
     def _take_lease(self, access: Access | None) -> Lease:
         assert access is not None
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
         while True:
             pool = self._pool()
             if pool is not self._known_to:
@@ -403,8 +421,8 @@ class DatabaseWrapper(LateTransactions):
         """Django's, for a session that has not heard it yet, or was told otherwise just now."""
         lease = self.tenure.lease
         session: Session | None = lease.session if lease is not None else None
-        patched = _djangos() != _DJANGOS
-        if session is None or session.recording is None or patched:
+        heard = self.has_others_behind or _djangos() != _DJANGOS
+        if session is None or session.recording is None or heard:
             super().init_connection_state()
         elif not session.has_baseline or session.recording.said:
             with session.baseline():
@@ -463,7 +481,7 @@ class DatabaseWrapper(LateTransactions):
         """Lease again after a rest: what ensure_connection() does, in fewer steps.
 
         Where that cannot connect, and somebody stands around Django's connecting who may try it
-        again, the wrapper is closed afterwards, and opening its cursor connects it.
+        again, that one is told so by what fails: see `_fail_in_djangos_way`.
         """
         pool, access, lease = self._known_to, self._access, None
         is_known = pool is registry.current(self.alias) and self._knows_settings()
@@ -477,13 +495,22 @@ class DatabaseWrapper(LateTransactions):
                 self._begin(lease)
                 if self._waits:
                     self._begin_waiting()
-        except MySQLdb.Error:
+        except MySQLdb.Error as error:
             if self.tenure.standing is RESTING and _TRYING.are_replaced(self):
-                # The connection is lost: Django connects anew, and whoever tries that again may.
-                self.tenure.end()
+                self._fail_in_djangos_way(error)
                 return
             with self.wrap_database_errors:
                 raise
+
+    def _fail_in_djangos_way(self, error: MySQLdb.Error) -> None:
+        """Fail amid Django's connecting by what failed already, once. Who tries again connects."""
+        self.tenure.end()  # The connection is lost.
+        self._failure = error
+        try:
+            self._connect_as_engine()
+            self.ensure_connection()
+        finally:
+            self._failure = None
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
@@ -668,6 +695,7 @@ class DatabaseWrapper(LateTransactions):
         """In a forked child: session, transaction and hooks are the parent's; start afresh."""
         self.tenure.forget()
         self._left = self._known_to = None
+        self._is_setting_up = False
         self._waits, self._waiting_savepoints = False, ()
         self.in_atomic_block = self.needs_rollback = self.closed_in_transaction = False
         self.savepoint_ids, self.atomic_blocks, self.run_on_commit = [], [], []
@@ -732,7 +760,8 @@ def _code_of_cursor() -> object:
 # Who patches one of Django's own, as agents do, wants to be heard, and speaks for one holder.
 _DJANGOS = tuple(map(djangos, _djangos()))
 _EXECUTE = djangos(CursorWrapper.execute)
-_CODE_OF_CURSOR = _code_of_cursor()
+# The code of all that Django decorates like this, also where an agent was here before.
+_CODE_OF_CURSOR: object = cast(Any, async_unsafe(_code_of_cursor)).__code__
 _PARAMETERS_OF_DJANGO = djangos(mysql.DatabaseWrapper.get_connection_params)
 
 
@@ -796,3 +825,8 @@ _STATEMENTS = Methods(
     _MAKING_CURSORS,
     behind=_of_django(*_MAKING_CURSORS),
 )
+
+
+def _heard() -> Iterator[str]:
+    """The methods whose replacement is heard."""
+    return chain(_BEGINNING.names, _CONNECTING.names, _TRYING.names, _STATEMENTS.names)

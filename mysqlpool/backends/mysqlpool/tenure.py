@@ -125,7 +125,7 @@ class Tenure:
         if self.lease is not None:
             self.lease.session.end_turn()
         self.lease = self.former = self.wrapper.connection = None
-        self.standing, self.set_up = CLOSED, NO_SET_UP
+        self.standing, self.set_up, self.opening = CLOSED, NO_SET_UP, False
 
     def rest_if_free(self) -> None:
         """A statement or a transaction has ended. That does not end a task's lease."""
@@ -187,11 +187,16 @@ class TransactionTenure(Tenure):
             or not wrapper.autocommit
             or session.recording is not None
             or self.opening
+            or session.at_work
         ):
             return
         self.opening = True  # Whoever ends the lease meanwhile has its session discarded.
         try:
             self._rest_or_pin(lease, session, read_on)
+        except BaseException:
+            if self.lease is lease:
+                self.abandon("interrupted")
+            raise
         finally:
             self.opening = False
 
@@ -215,8 +220,11 @@ class TransactionTenure(Tenure):
                 self._hand_back(lease)  # A statement failed, and may have left anything.
         elif session.is_at_rest(read_on=read_on):
             if self._rest(lease):
-                session.end_turn()
-                lease.give_back()
+                if session.unused:
+                    session.end_turn()
+                    lease.give_back()
+                else:  # But by a signal handler or a finalizer, since it was looked at.
+                    self._hand_back(lease)
         elif session.is_changed_in_python():
             lease.pin("the driver's state")
 

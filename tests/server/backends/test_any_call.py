@@ -23,7 +23,7 @@ from mysqlpool.scopes import Scope
 from tests.helpers import run_threads, without_logging
 from tests.rows.models import Row
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.moments]
 
 OURS = str(Path(mysqlpool.__file__).parent)
 

@@ -11,13 +11,14 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.mysql import base as mysql
 from django.db.backends.utils import CursorWrapper
 
 from mysqlpool import close_pool, stats
 from mysqlpool.backends.mysqlpool import base as ours
+from tests.faults.proxy import Proxy
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default"])
 
@@ -110,6 +111,43 @@ def speaking_by_parameters(real: Callable[..., Any]) -> Callable[..., Any]:
         return {**real(self), "init_command": say}
 
     return method
+
+
+@in_both_modes
+@pytest.mark.parametrize("name", ["connect", "ensure_connection"])
+def test_who_stands_around_connecting_is_told_of_a_failure_that_was_tried_once(
+    server: Any, lease: str, name: str
+) -> None:
+    """It may try that again, and does not: no time goes by twice."""
+    told: list[Exception] = []
+    real = getattr(BaseDatabaseWrapper, name)
+
+    def passing_on(self: Any) -> None:
+        try:
+            real(self)
+        except Exception as error:
+            told.append(error)
+            raise
+
+    with (
+        Proxy(server) as proxy,
+        engine(lease, "after", (BaseDatabaseWrapper, name, passing_on)) as kind,
+    ):
+        wrapper = kind({**settings(lease), "HOST": proxy.host, "PORT": proxy.port}, ALIAS)
+        fetch(wrapper, "SELECT 1")
+        if lease == "task":
+            wrapper.close()
+        proxy.refuse()
+        proxy.cut()
+        with pytest.raises(OperationalError) as refused:
+            fetch(wrapper, "SELECT 1")
+        assert stats()[ALIAS].connect_errors == 1
+        # Each of the two that Django has, one within the other, or the one of them.
+        assert {str(error) for error in told} == {str(refused.value)}
+        proxy.accept()
+        assert fetch(wrapper, "SELECT 1") == (1,)
+        assert stats()[ALIAS].connect_errors == 1
+        wrapper.close()
 
 
 # Which of two threads' wrappers connects, and what is said then.
@@ -294,15 +332,17 @@ def test_who_patches_cursors_sees_the_statements_about_savepoints(lease: str, wh
     assert seen(lease) == seen("stock")
 
 
+@at_any_time
 @in_both_modes
 def test_who_puts_other_code_into_djangos_cursor_sees_the_statements_about_savepoints(
-    lease: str, monkeypatch: pytest.MonkeyPatch
+    lease: str, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As ddtrace does, which leaves the function itself."""
     cursor: Any = BaseDatabaseWrapper.cursor
     monkeypatch.setattr(cursor, "__code__", cursor.__code__.replace(co_name="traced"))
     with (
-        named(ours.DatabaseWrapper(settings(lease), ALIAS)) as wrapper,
+        engine(lease, when) as kind,
+        named(kind(settings(lease), ALIAS)) as wrapper,
         transaction.atomic(ALIAS),
     ):
         assert wrapper.connection is None

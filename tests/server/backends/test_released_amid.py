@@ -10,8 +10,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import django.db
@@ -28,42 +26,29 @@ from mysqlpool.backends.mysqlpool.base import DatabaseWrapper
 from mysqlpool.session.set_up import NO_SET_UP
 from tests.helpers import HANG
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
+from .moments import At, places
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.moments]
 
 # Where a handler may come with a lease at hand: in our code, the driver's and Django's.
-OURS = Path(mysqlpool.__file__).parent
-PLACES = tuple(str(Path(str(module.__file__)).parent) for module in (mysqlpool, MySQLdb, django.db))
-# But not with the pool's lock, for which the other thread would wait until the handler is over.
-LOCKED = tuple(str(OURS / name) for name in ("pool", "aliases"))
+PLACES = places(mysqlpool, MySQLdb, django.db)
 
 
-def is_locked(frame: FrameType | None) -> bool:
-    while frame is not None and not frame.f_code.co_filename.startswith(LOCKED):
-        frame = frame.f_back
-    return frame is not None
-
-
-class ReleaseAt:
+class ReleaseAt(At):
     """A profile function that releases once, at the ``number``-th call, and has another thread
     lease: see `tests.server.backends.test_any_call`, where it raises.
     """
 
     def __init__(self, number: int) -> None:
-        self.left = number
-        self.place: str | None = None
+        super().__init__(number, self.release, PLACES)
         self.sent: list[int] = []
         self.leased, self.over = threading.Event(), threading.Event()
         self.other = threading.Thread(target=self.hold)
 
-    def __call__(self, frame: FrameType, event: str, arg: Any) -> None:
-        if event in {"call", "c_return"} and frame.f_code.co_filename.startswith(PLACES):
-            self.left -= 1
-            if self.left < 0 and not is_locked(frame):
-                sys.setprofile(None)
-                self.place = f"{frame.f_code.co_qualname} ({event})"
-                release_connections()
-                self.other.start()
-                assert self.leased.wait(HANG)
+    def release(self) -> None:
+        release_connections()
+        self.other.start()
+        assert self.leased.wait(HANG)
 
     def hold(self) -> None:
         """Lease for a transaction, and count what the server was sent meanwhile."""

@@ -19,6 +19,7 @@ from mysqlpool import PoolStats, close_pool, stats
 from mysqlpool.aliases import registry
 from mysqlpool.backends.mysqlpool.base import DatabaseWrapper
 from mysqlpool.errors import PoolTimeout
+from mysqlpool.session.session import Session
 from tests.faults.proxy import Proxy
 from tests.helpers import HANG, error_of, identified, in_thread
 from tests.server import Server
@@ -267,6 +268,36 @@ def test_an_account_at_its_limit_of_sessions_is_renewed_or_connected(observer: A
         assert leave(wrapper)
     told = figures()
     assert (told.leases, told.connects + told.renewed) == (3, 3)
+
+
+@pytest.mark.mariadb
+@pytest.mark.parametrize("lease", ["task", "transaction"])
+@pytest.mark.parametrize("info", ["24.8.1.1-ClickHouse", "9.7.0-fork"])
+def test_a_server_that_calls_itself_as_new_as_mysql_and_is_not_is_connected_anew(
+    lease: str, info: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not know what MySQL 9.6 and newer are asked for before a session is renewed."""
+    monkeypatch.setattr(Session, "get_server_info", lambda self: info)
+    said: list[int] = []
+
+    def tell(connection: Any, **_: object) -> None:
+        if said:
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET SESSION group_concat_max_len = {said[0]}")
+
+    connection_created.connect(tell)
+    try:
+        wrapper = made(settings({"pool_size": 1, "lease": lease}))
+        seen = []
+        for said[:] in ([5001], [], [5002], []):
+            with wrapper.cursor() as cursor:
+                cursor.execute("SELECT @@group_concat_max_len")
+                seen.append(cursor.fetchone()[0])
+            wrapper.close()
+        assert seen[0::2] == [5001, 5002]
+        assert seen[1] == seen[3] not in seen[0::2]
+    finally:
+        connection_created.disconnect(tell)
 
 
 def test_after_a_refusal_a_server_is_not_asked_again_at_once(observer: Any) -> None:

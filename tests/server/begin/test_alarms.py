@@ -142,7 +142,7 @@ def end(name: str) -> None:
         a_block_that_ends_in_djangos_way,
     ],
 )
-@pytest.mark.long
+@pytest.mark.moments
 def test_an_alarm_at_each_moment_undoes_what_is_to_be_undone(
     here: World, scenario: Callable[[str, Moments, World], None], lease: str, connected: bool
 ) -> None:

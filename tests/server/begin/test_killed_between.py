@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -162,7 +163,8 @@ def test_a_server_that_works_is_waited_for(
         assert run("SELECT SLEEP(2)") == ((0,),)
         run(insert(1))
     assert len(looks) > 1
-    assert not any(looks)
+    # One look may come as the answer is on its way. Two in a row would end the connection.
+    assert (True, True) not in itertools.pairwise(looks)
     assert [number for _, _, number in here.look()[0]] == [1]
 
 

@@ -51,6 +51,7 @@ def turns(draw: st.DrawFn) -> list[Turn]:
     suppress_health_check=list(HealthCheck),
 )
 @given(plan=turns())
+@pytest.mark.long
 def test_however_its_turns_end_a_thread_finds_its_own(
     server: Any, everything: Observer, way: str, hindered: bool, plan: list[Turn]
 ) -> None:

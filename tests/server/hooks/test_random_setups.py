@@ -62,6 +62,7 @@ def turns(draw: st.DrawFn) -> list[tuple[str, list[str]]]:
     suppress_health_check=list(HealthCheck),
 )
 @given(plan=turns())
+@pytest.mark.long
 def test_whatever_was_said_before_a_turn_finds_its_own(
     server: Any,
     everything: Observer,

@@ -32,6 +32,7 @@ def case(way: str, say: str, who: str) -> Case:
 @pytest.mark.parametrize("say", UNRELEASED)
 @pytest.mark.parametrize("way", ["receiver", "init_connection_state"])
 @pytest.mark.parametrize("hindered", [False, True], ids=["free", "hindered"])
+@pytest.mark.long
 def test_a_thread_that_releases_nothing_keeps_what_it_said(
     server: Any, everything: Observer, way: str, say: str, hindered: bool
 ) -> None:
