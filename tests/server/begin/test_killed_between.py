@@ -6,8 +6,8 @@ It has promised more results, and is asleep: see `mysqlpool.session.vigil`.
 from __future__ import annotations
 
 import contextlib
-import socket
 import itertools
+import socket
 import threading
 import time
 from collections.abc import Iterator
