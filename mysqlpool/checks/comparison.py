@@ -56,7 +56,8 @@ class _Asked:
 
 def demand_found() -> Demand:
     """What serves this project, as the working directory, the environment and settings tell."""
-    servers, queues = list(web_servers(Path.cwd(), os.environ)), list(task_queues())
+    # Path.cwd() raises where that folder is gone, as that of an old release may be.
+    servers, queues = list(web_servers(Path(), os.environ)), list(task_queues())
     if queues and not servers:  # Somebody puts the tasks into the queue.
         servers = [Workers("what is not found")]
     return Demand(None, (*servers, *queues))

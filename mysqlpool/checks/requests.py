@@ -102,10 +102,18 @@ def _class_of(view: Callable[..., Any]) -> type | None:
 def _bare(view: Callable[..., Any]) -> Any:
     """The function that a project wrote, without decorators and ``partial``."""
     while True:
-        view = inspect.unwrap(view)
+        view = _unwrapped(view)
         if not isinstance(view, partial):
             return view
         view = view.func
+
+
+def _unwrapped(function: Callable[..., Any]) -> Any:
+    """Without decorators; as it is where any attribute is there that is asked for, as of a mock."""
+    try:
+        return inspect.unwrap(function)
+    except ValueError:  # It goes on for ever.
+        return function
 
 
 def _name(view: Callable[..., Any]) -> str:
@@ -128,7 +136,7 @@ def _functions(view: Callable[..., Any]) -> Iterator[FunctionType]:
 
 def _methods(view_class: type) -> list[Any]:
     return [
-        inspect.unwrap(member) if callable(member) else member
+        _unwrapped(member) if callable(member) else member
         for base in view_class.__mro__
         if not base.__module__.startswith(("builtins", "django.", "rest_framework."))
         for member in vars(base).values()

@@ -27,12 +27,18 @@ def check_tls(**kwargs: Any) -> list[CheckMessage]:
 
 
 def check_local_infile(**kwargs: Any) -> list[CheckMessage]:
-    found = ((alias, connections.settings[alias].get("OPTIONS") or {}) for alias in our_aliases())
+    found = ((alias, _options(connections.settings[alias])) for alias in our_aliases())
     return [
         local_infile_warning(alias, named)
         for alias, options in found
         if (named := _local_infile(options))
     ]
+
+
+def _options(settings_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+    """OPTIONS; nothing where they are no dict, which `mysqlpool.E001` tells."""
+    options = settings_dict.get("OPTIONS")
+    return options if isinstance(options, Mapping) else {}
 
 
 def _local_infile(options: Mapping[str, Any]) -> str | None:
@@ -49,7 +55,7 @@ def unverified_tls(settings_dict: Mapping[str, Any]) -> str | None:
 
     A server behind a Unix socket is where the socket is: nobody is between.
     """
-    options = settings_dict.get("OPTIONS") or {}
+    options = _options(settings_dict)
     host = settings_dict.get("HOST") or ""
     if options.get("unix_socket") or str(host).startswith("/"):
         return None

@@ -40,12 +40,12 @@ def _gunicorn(folder: Path, environ: Mapping[str, str]) -> Iterator[Workers]:
     arguments = _gunicorn_arguments(environ.get("GUNICORN_CMD_ARGS", ""))
     given = str(arguments.pop("config", ("gunicorn.conf.py", ""))[0])
     path = folder / given.removeprefix("file:")
-    if not arguments and not path.is_file():
+    if not arguments and not os.path.isfile(path):
         return
     told: Values = {}
     if count := _count(environ.get("WEB_CONCURRENCY")):
         told["workers"] = count, "WEB_CONCURRENCY"
-    if path.is_file():
+    if os.path.isfile(path):
         told.update(_assigned(path, environ))
     yield _gunicorn_workers({**told, **arguments})
 
@@ -187,7 +187,7 @@ def _uwsgi(folder: Path, environ: Mapping[str, str]) -> Iterator[Workers]:
     names = ("workers", "processes", "threads")
     keys = {name: f"UWSGI_{name.upper()}" for name in names}
     given = {name: (environ[key], key) for name, key in keys.items() if key in environ}
-    if not path.is_file() and not given:
+    if not os.path.isfile(path) and not given:
         return
     # Its two names for one thing. The environment wins.
     both = [source["workers"] for source in (told, given) if "workers" in source]

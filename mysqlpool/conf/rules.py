@@ -41,18 +41,20 @@ class Rule:
     """What one setting may be. ``text`` completes "must be ...".
 
     ``convert`` turns an accepted value into the one that is used. ``notes`` tells why an integer
-    that SQLAlchemy would take is refused.
+    that SQLAlchemy would take is refused. Of a ``secret`` value only the type is shown.
     """
 
     text: str
     accepts: Callable[[Any], bool]
     convert: Callable[[Any], Any] = _same
     notes: Mapping[int, str] = field(default_factory=dict)
+    secret: bool = False
 
     def apply(self, place: str, value: Any) -> Any:
         """Return the value to use, or refuse ``value``, which stands at ``place``."""
         if not self.accepts(value):
-            refuse(place, self.text, value, self.notes.get(value) if type(value) is int else None)
+            note = self.notes.get(value) if type(value) is int else None
+            refuse(place, self.text, type(value) if self.secret else value, note)
         return self.convert(value)
 
 
@@ -186,6 +188,8 @@ RULES: Mapping[str, Rule] = {
         "a callable that takes and returns the parameters for mysqlclient, the dotted path of one, "
         "or None",
         lambda value: value is None or callable(value) or _is_text(value),
+        # SQLAlchemy's argument of this name is a dict, which may have a password in it.
+        secret=True,
     ),
     "hosts": Rule('"first" or "random"', _one_of("first", "random")),
     "host_retry": _SECONDS,

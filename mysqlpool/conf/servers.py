@@ -7,6 +7,7 @@ string can stand where mysqlclient has its ``host``: with it two lists are compa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from ipaddress import IPv6Address
@@ -25,6 +26,8 @@ RULE = (
     'a list of "host", "host:port", "[IPv6]:port" or "/path/of/a/socket", or such ones with commas '
     "between them, each once"
 )
+# As of ``user:password@host``.
+_PASSWORD = re.compile(":[^,/]*@")
 # What OPTIONS would put in the place of all of them.
 _OVERRIDES = ("host", "port", "unix_socket")
 
@@ -32,10 +35,12 @@ _OVERRIDES = ("host", "port", "unix_socket")
 def parse_servers(place: str, settings_dict: Mapping[str, Any]) -> tuple[Server, ...] | None:
     """The servers that ``HOST`` lists, in its order; None where it is an ordinary one.
 
-    Raises ``ImproperlyConfigured`` for what is no server, and where ``OPTIONS`` names another.
+    Raises ``ImproperlyConfigured`` for what is no server or no port, and where ``OPTIONS`` names
+    another.
     """
     host = settings_dict.get("HOST", "")
     if isinstance(host, str) and "," not in host:
+        _refuse_port(place, settings_dict.get("PORT"))
         return None
     if not isinstance(host, (str, list, tuple)):
         refuse(f"{place}['HOST']", f"a string or {RULE}", host)
@@ -45,12 +50,24 @@ def parse_servers(place: str, settings_dict: Mapping[str, Any]) -> tuple[Server,
         if not found or len(set(found)) < len(found):
             raise ValueError("none may be missing or there twice")
     except ValueError as error:
+        if _PASSWORD.search(str(host)):
+            refuse(f"{place}['HOST']", RULE, type(host), "no account stands in it")
         refuse(f"{place}['HOST']", RULE, host, str(error))
     for name in _OVERRIDES:
         if name in settings_dict.get("OPTIONS", {}):
             value = settings_dict["OPTIONS"][name]
             refuse(f"{place}['OPTIONS'][{name!r}]", "left out beside a HOST of several", value)
     return found
+
+
+def _refuse_port(place: str, port: Any) -> None:
+    """Refuse what Django would make no number of, as it connects."""
+    try:
+        valid = not port or 0 < int(port) < 65536
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        refuse(f"{place}['PORT']", "a number from 1 to 65535, or empty", port)
 
 
 @lru_cache(maxsize=256)

@@ -102,7 +102,8 @@ def parse_pool_settings(alias: str, settings_dict: Mapping[str, Any]) -> PoolSet
     place = f"DATABASES[{alias!r}]"
     options = settings_dict.get("OPTIONS", {})
     if not isinstance(options, Mapping):
-        refuse(f"{place}['OPTIONS']", "a dict", options)
+        # A string of JSON, say, may have a password in it.
+        refuse(f"{place}['OPTIONS']", "a dict", options and type(options))
     own = _own_options(f"{place}['OPTIONS']['pool']", settings_dict)
     pool_class, values = _merge(f"{place}['OPTIONS']['pool']", own)
     parse_servers(place, settings_dict)

@@ -46,6 +46,13 @@ class EventLogHandler(ConcurrentRotatingFileHandler):
         raw = io.FileIO(self.baseFilename, mode or self.mode)
         return io.TextIOWrapper(raw, encoding=self.encoding, newline="\n", write_through=True)
 
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802
+        """Whether the file is long enough. Root leaves that of another user to that one.
+
+        A cron job of root's would make a new file that the workers cannot write.
+        """
+        return bool(super().shouldRollover(record)) and not _is_roots_guest(self.baseFilename)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record. The files are opened for it, also after `close`, and closed again then.
 
@@ -77,14 +84,17 @@ def configure(setting: Any) -> EventLogSettings | None:
         return wanted
     if wanted is not None:
         _refuse_unwritable(wanted.filename)
-    previous = set_event_log(EventLogHandler(wanted) if wanted else None)
+    handler = EventLogHandler(wanted) if wanted else None
+    if handler is not None:
+        _refuse_locked_out(handler.lockFilename)
+    previous = set_event_log(handler)
     if previous is not None:
         previous.close()
     return wanted
 
 
 def _refuse_unwritable(filename: str) -> None:
-    """Raise if the file, or the lock file beside it, cannot be written. Makes the file."""
+    """Raise if the file, or its folder, cannot be written. Makes the file."""
     folder = os.path.dirname(filename)
     if not os.path.isdir(folder):
         raise ImproperlyConfigured(f"MYSQLPOOL_LOG: the folder {folder!r} does not exist")
@@ -94,3 +104,14 @@ def _refuse_unwritable(filename: str) -> None:
         open(filename, "ab").close()
     except OSError as error:
         raise ImproperlyConfigured(f"MYSQLPOOL_LOG: {filename!r}: {error.strerror}") from error
+
+
+def _refuse_locked_out(filename: str) -> None:
+    """Raise if there is a lock file already that cannot be opened, such as one of root's."""
+    if os.path.exists(filename) and not os.access(filename, os.R_OK | os.W_OK):
+        raise ImproperlyConfigured(f"MYSQLPOOL_LOG: the lock file {filename!r} cannot be written")
+
+
+def _is_roots_guest(filename: str) -> bool:
+    """Whether this is a process of root's, and the file another user's."""
+    return hasattr(os, "geteuid") and os.geteuid() == 0 != os.stat(filename).st_uid

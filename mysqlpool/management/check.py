@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from mysqlpool.checks import Comparison, Finding, Level, compare, demand_found
 
 from .choice import chosen
-from .terminal import terminal
+from .terminal import encodable, terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -96,12 +96,15 @@ class Plain:
         self._out = command.stdout
 
     def heading(self, text: str) -> None:
-        self._out.write(text)
+        self._write(text)
 
     def finding(self, finding: Finding) -> None:
-        self._out.write(f"  {finding.level.name:4}  {finding.topic}: {finding.text}")
+        self._write(f"  {finding.level.name:4}  {finding.topic}: {finding.text}")
         if finding.remedy and finding.level is not Level.OK:
-            self._out.write(f"        Remedy: {finding.remedy}")
+            self._write(f"        Remedy: {finding.remedy}")
+
+    def _write(self, text: str) -> None:
+        self._out.write(encodable(self._out, text))
 
 
 class Coloured:
@@ -111,7 +114,8 @@ class Coloured:
         self._console = console
 
     def heading(self, text: str) -> None:
-        self._console.print(text, style="bold", markup=False)
+        # In an address of IPv6 rich would take :a: for an emoji.
+        self._console.print(text, style="bold", markup=False, emoji=False)
 
     def finding(self, finding: Finding) -> None:
         from rich.table import Table

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand
 
-from .terminal import terminal
+from .terminal import encodable, terminal
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -160,9 +160,7 @@ class Screen:
             os.close(nowhere)
 
     def _write(self, text: str) -> None:
-        """Write text. What the stream's encoding lacks, such as in a name, is escaped."""
-        encoding = getattr(self.stdout, "encoding", None) or "utf-8"
-        self.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding), ending="")
+        self.stdout.write(encodable(self.stdout, text), ending="")
 
 
 def _bar(steps: int) -> Iterator[Callable[[str], None]]:

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["terminal"]
+__all__ = ["encodable", "terminal"]
 
 
 def terminal(command: BaseCommand, options: dict[str, Any]) -> Console | None:
@@ -29,3 +29,9 @@ def terminal(command: BaseCommand, options: dict[str, Any]) -> Console | None:
     except ImportError:
         return None
     return Console(force_terminal=forced or None, highlight=False)
+
+
+def encodable(stream: Any, text: str) -> str:
+    """The text for this stream. What its encoding lacks, such as in a name, is escaped."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)

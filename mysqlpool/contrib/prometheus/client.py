@@ -36,7 +36,7 @@ def is_multiprocess() -> bool:
 
 
 def check_folder() -> None:
-    """Refuse a folder for those files that would be without effect, or that does not exist.
+    """Refuse a folder for those files that would be without effect, or that cannot be written.
 
     The numbers of the workers would be missing without a word. Raises ``ImproperlyConfigured``.
     """
@@ -50,4 +50,9 @@ def check_folder() -> None:
         raise ImproperlyConfigured(
             f"{FOLDER} has to name a folder that exists, and not {folder!r}: make it, empty, "
             "before the server starts"
+        )
+    if decided and not os.access(folder, os.W_OK | os.X_OK):
+        raise ImproperlyConfigured(
+            f"{FOLDER} names {folder!r}, which this process cannot write to: let the user whom the "
+            "workers run as own it"
         )

@@ -140,7 +140,10 @@ def login_url() -> str | None:
         return reverse("admin:login")
     except NoReverseMatch:
         pass
-    url = resolve_url(settings.LOGIN_URL)
+    try:
+        url = resolve_url(settings.LOGIN_URL)
+    except NoReverseMatch:  # The name of a view that there is not.
+        return None
     if "//" in url:  # Another site's.
         return url
     try:

@@ -51,7 +51,9 @@ def page_of(report: Report, *, style: str, refresh: int | None = None, nonce: st
         "pools": [_pool(one) for one in report.pools],
         "others": None if report.others is None else _others(report.others, report.time),
     }
-    return _engine().get_template("page.html").render(Context(context, use_l10n=False))
+    text = _engine().get_template("page.html").render(Context(context, use_l10n=False))
+    # Of a name of a file, or a thread, that is no UTF-8 Python makes what cannot be encoded.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _pool(one: PoolReport) -> Mapping[str, Any]:

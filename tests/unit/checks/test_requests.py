@@ -7,6 +7,7 @@ import types
 from collections.abc import Callable, Iterator
 from functools import partial, wraps
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.core.checks import INFO, WARNING, CheckMessage
@@ -213,6 +214,12 @@ class Export(View):
         return CSVResponse(iter(()))
 
 
+class Mocked(Export):
+    """With an attribute that has any other one, and so ``__wrapped__``, again and again."""
+
+    service = mock.call
+
+
 def argued(kind: str, request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(iter(()))
 
@@ -246,6 +253,7 @@ def atomic(pool: Any = True) -> dict[str, Any]:
         (inside, "inside"),
         (imported_late, "imported_late"),
         (Export.as_view(), "Export"),
+        (Mocked.as_view(), "Mocked"),
         (decorated(Export.as_view()), "Export"),
         (partial(argued, "csv"), "argued"),
     ],

@@ -52,3 +52,11 @@ def test_an_alias_of_another_engine_is_not_ours_to_judge(
 ) -> None:
     databases["default"] = {"ENGINE": STOCK, "OPTIONS": {"local_infile": True}}
     assert ids() == []
+
+
+@pytest.mark.parametrize("options", ['{"local_infile": true}', ["local_infile"]])
+def test_options_that_are_no_dict_are_told_by_another_check(
+    databases: dict[str, Any], ids: Callable[[], list[str]], options: Any
+) -> None:
+    databases["default"] = {**entry(), "OPTIONS": options}
+    assert ids() == ["E001"]

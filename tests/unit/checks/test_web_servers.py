@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mysqlpool.checks import demand_found
 from mysqlpool.checks.web_servers import web_servers
 from mysqlpool.checks.workers import Workers
 
@@ -156,3 +158,24 @@ def test_uwsgi_is_known_by_its_file_and_its_environment(tmp_path: Path) -> None:
     assert (workers.processes, workers.threads) == (6, 2)
     (tmp_path / "uwsgi.ini").write_text("no ini")
     assert found(tmp_path) == [Workers("uWSGI", 1, 1, "its default", "its default")]
+
+
+def test_a_working_directory_that_is_gone_or_closed_tells_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of an old release, or root's home for another user: ``migrate`` runs there, too."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    try:
+        assert demand_found().workers == ()
+    finally:
+        os.chdir(tmp_path)
+
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refuse)
+        assert found(tmp_path) == []

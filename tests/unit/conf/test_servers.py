@@ -8,6 +8,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from mysqlpool.conf.servers import Server, one_server, parse_servers, servers_in, written
+from mysqlpool.conf.settings import parse_pool_settings
 
 PLACE = "DATABASES['default']"
 
@@ -81,6 +82,15 @@ def test_what_is_no_server_is_refused_with_its_reason(host: Any, why: str) -> No
     assert repr(host) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "host", ["shop:s3cret@db1,db2", ["shop:s3cret@db1"], "mysql://shop:s3cret@db1:3306,db2"]
+)
+def test_a_password_in_it_is_not_shown(host: Any) -> None:
+    with pytest.raises(ImproperlyConfigured, match="no account stands in it") as caught:
+        parse(host)
+    assert "s3cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("host", [None, 3306, {"db1": 3306}, b"db1,db2"])
 def test_a_host_that_is_no_string_and_no_list_is_refused(host: Any) -> None:
     with pytest.raises(ImproperlyConfigured, match="must be a string or a list"):
@@ -91,3 +101,14 @@ def test_a_host_that_is_no_string_and_no_list_is_refused(host: Any) -> None:
 def test_options_may_not_name_another_server_beside_a_list(name: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=rf"\['OPTIONS'\]\['{name}'\] must be left out"):
         parse("db1,db2", options={name: "db3"})
+
+
+@pytest.mark.parametrize("port", ["abc", "3306,3307", 70000, -1, [3306], "33 06"])
+def test_a_port_that_is_no_number_is_refused_beside_one_server_too(port: Any) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"\['PORT'\] must be a number from 1 to 65535"):
+        parse_pool_settings("default", {"HOST": "db1", "PORT": port})
+
+
+@pytest.mark.parametrize("port", ["", None, 0, 3306, "3306", " 3306 "])
+def test_a_port_that_django_takes_is_taken(port: Any) -> None:
+    parse_pool_settings("default", {"HOST": "db1", "PORT": port})

@@ -435,10 +435,25 @@ def test_every_value_a_rule_lets_through_suits_the_pool_class(key: str, value: A
         pool_class(object, **parsed.arguments)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("options", [None, [], "pool_size=5"])
-def test_options_that_are_no_dict_are_refused(options: object) -> None:
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (None, "None"),
+        ([], "[]"),
+        ('{"passwd": "s3cret"}', "<class 'str'>"),
+        (["x"], "<class 'list'>"),
+    ],
+)
+def test_options_that_are_no_dict_are_refused(options: object, shown: str) -> None:
     entry = {"PASSWORD": "s3cret", "OPTIONS": options}
-    told = f"DATABASES['default']['OPTIONS'] must be a dict, not {options!r}"
+    told = f"DATABASES['default']['OPTIONS'] must be a dict, not {shown}"
     with pytest.raises(ImproperlyConfigured, match=re.escape(told)):
         parse_pool_settings("default", entry)
     assert [str(one) for one in refusals("default", entry)] == [told]
+
+
+def test_what_sqlalchemy_calls_connect_args_is_refused_without_its_password() -> None:
+    entry = {"OPTIONS": {"pool": {"connect_args": {"passwd": "s3cret"}}}}
+    with pytest.raises(ImproperlyConfigured, match="must be a callable") as caught:
+        parse_pool_settings("default", entry)
+    assert "s3cret" not in str(caught.value)

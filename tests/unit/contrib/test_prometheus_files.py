@@ -271,3 +271,16 @@ except ImproperlyConfigured as error:
     print(1)
 """
     assert run(tmp_path / "nowhere", code)[1:] == [1]
+
+
+def test_a_folder_that_cannot_be_written_is_told_of_at_once(tmp_path: Path) -> None:
+    code = """
+from django.core.exceptions import ImproperlyConfigured
+os.access = lambda path, mode: False  # Root may write everywhere.
+try:
+    register(registry)
+except ImproperlyConfigured as error:
+    assert "cannot write to" in str(error), error
+    print(1)
+"""
+    assert run(tmp_path, code)[1:] == [1]

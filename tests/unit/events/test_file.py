@@ -128,6 +128,33 @@ class TestConfigure:
         with pytest.raises(ImproperlyConfigured, match="cannot be written to"):
             logfile.configure(tmp_path / "events.log")
 
+    def test_a_lock_file_that_cannot_be_written_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As root leaves it, where somebody gave the log itself to the workers' user."""
+        lock = tmp_path / ".__events.lock"
+        lock.touch(mode=0o444)
+        if os.geteuid() == 0:  # It may write everywhere, so the system is not asked.
+            monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(lock))
+        with pytest.raises(ImproperlyConfigured, match=r"lock file '.*' cannot be written"):
+            logfile.configure(tmp_path / "events.log")
+        assert event_log() is None
+
+    @pytest.mark.parametrize(("user", "rotates"), [(0, False), (None, True)])
+    def test_root_does_not_rotate_the_file_of_another(
+        self, user: int | None, rotates: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The workers could not write to the new one."""
+        if user == 0:
+            owner = 65534 if os.geteuid() == 0 else os.geteuid()
+            (tmp_path / "events.log").touch()
+            os.chown(tmp_path / "events.log", owner, -1)
+            monkeypatch.setattr(os, "geteuid", lambda: 0)
+        logfile.configure({"filename": tmp_path / "events.log", "max_bytes": 100})
+        for _ in range(3):
+            log_event(logger, logging.DEBUG, "line")
+        assert (tmp_path / "events.log.1").exists() == rotates
+
 
 LINES = 250
 

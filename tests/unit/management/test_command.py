@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from typing import Any
 
 import pytest
@@ -230,3 +230,17 @@ def test_no_color_and_another_output_are_plain_and_force_color_is_not(
     monkeypatch.setattr(out, "isatty", lambda: False)
     assert terminal(command, {}) is None
     assert terminal(command, {"force_color": True}) is not None
+
+
+def test_what_the_output_cannot_encode_is_escaped() -> None:
+    raw = BytesIO()
+    command = BaseCommand(stdout=TextIOWrapper(raw, encoding="latin-1", write_through=True))
+    check.Plain(command).finding(Finding(Level.FAIL, "connect", "Unknown database \u043c"))
+    assert b"Unknown database \\u043c" in raw.getvalue()
+
+
+def test_an_address_of_ipv6_is_no_emoji() -> None:
+    rich = pytest.importorskip("rich.console")
+    console = rich.Console(file=StringIO(), force_terminal=True, width=80, highlight=False)
+    check.Coloured(console).heading("on fd00:100::a:3306")
+    assert "on fd00:100::a:3306" in console.file.getvalue()

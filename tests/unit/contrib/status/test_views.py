@@ -153,6 +153,8 @@ def test_whoever_is_not_logged_in_is_led_to_the_login_and_back(
 
 
 def test_where_there_is_no_login_it_is_refused(client: Client, settings: Settings) -> None:
+    settings.LOGIN_URL = "there-is-none"
+    assert client.get("/mysqlpool/").status_code == 403
     settings.LOGIN_URL = "/there/is/none/"
     response = client.get("/mysqlpool/")
     assert response.status_code == 403
