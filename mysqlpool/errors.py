@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy.exc
 from django.db.utils import OperationalError, ProgrammingError
@@ -55,6 +56,19 @@ class Holder:
         return f"{text}; it waits for a second one" if self.waits else text
 
 
+def _as_it_is(error: Exception) -> tuple[Any, ...]:
+    """How to pickle and copy an error whose ``__init__`` takes something else than its ``args``.
+
+    What a worker process raises is pickled, and multiprocessing.Pool waits for ever for a result
+    that cannot be unpickled.
+    """
+    return _made, (type(error), *error.args), vars(error)
+
+
+def _made(kind: type[Exception], *args: Any) -> Exception:
+    return kind.__new__(kind, *args)
+
+
 class PoolError(OperationalError):
     """The pool could not do what it was asked to. A ``django.db.OperationalError``."""
 
@@ -87,6 +101,9 @@ class PoolExhausted(PoolError):
         self.holders = holders
         self.refusal = refusal
         super().__init__(self._text())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _as_it_is(self)
 
     def _summary(self) -> str:
         raise NotImplementedError
@@ -147,6 +164,9 @@ class UnscopedLease(ProgrammingError):
             "PooledThreadPoolExecutor run it"
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _as_it_is(self)
+
 
 class SessionStateError(ProgrammingError):
     """A statement asks for what an earlier one left in the session, but that was not this holder's.
@@ -162,3 +182,6 @@ class SessionStateError(ProgrammingError):
             "answer would come from somebody else's session. Run both statements with one cursor, "
             "or inside transaction.atomic()."
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _as_it_is(self)

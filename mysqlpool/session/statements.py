@@ -173,6 +173,14 @@ _TOKEN = compiled(rf"""
   | [\w$]++
 """)
 _NAMES = compiled(_VARIABLE)
+# A derived table that gives variables their first values, before the rows are looked at. Comments
+# are not looked for: each would be read again for each word before it.
+_SPACE = r"[\x00-\x20]*+"
+_FIRST = rf"""{_VARIABLE} {_SPACE} := {_SPACE}
+  (?: '[^'\\]*+' | "[^"\\]*+" | [+-]?+ [0-9.]++ {END} | (?: NULL | TRUE | FALSE ) {END} )
+  (?: {_SPACE} (?: AS [\x00-\x20]++ )?+ [A-Z_]\w*+ )?+"""
+_FIRSTS = compiled(rf"""(?: (?<![\w$@.]) (?: FROM | JOIN ) | , ) {_SPACE} \( {_SPACE}
+  SELECT [\x00-\x20]++ (?P<names> {_FIRST} (?: {_SPACE} , {_SPACE} {_FIRST} )*+ ) {_SPACE} \)""")
 _MARK = compiled(r"""'(?: [^'\\]++ | \\. | '' )*+' | "(?: [^"\\]++ | \\. | "" )*+" | [(),;]""")
 
 
@@ -279,7 +287,9 @@ class AsciiClassifier(Classifier):
 def _both(first: Effect, second: Effect) -> Effect:
     """The effect of two statements of one text. The server stops at an error in the first."""
     verbs = {first.transaction, second.transaction} - {None}
-    reads = first.reads or second.reads
+    # Each statement about rows says anew how many there were.
+    own = first.rows and second.reads == "ROW_COUNT"
+    reads = first.reads or (None if own else second.reads)
     return Effect(second.dirty, True if verbs else None, reads, bool(first.rows and second.rows))
 
 
@@ -295,8 +305,9 @@ def variables_read(sql: bytes) -> frozenset[str]:
     """The user variables that a text reads before it has assigned them itself, as ``@name``.
 
     A text is taken to be evaluated from its left to its right, which is how both servers do it. In
-    ``@x := @x + 1`` the variable is read first. What a procedure is given counts as read. Names are
-    in small letters.
+    ``@x := @x + 1`` the variable is read first, unless a derived table gives it a constant before
+    that: ``FROM t, (SELECT @x := 0)``. What a procedure is given counts as read. Names are in small
+    letters.
     """
     read: set[str] = set()
     assigned: dict[str, int | None] = {}  # where its value begins, if that is an expression
@@ -317,6 +328,8 @@ def variables_read(sql: bytes) -> frozenset[str]:
                 assigned = {**dict.fromkeys(names), **assigned}
             else:
                 read |= {n for n in names if _is_former(sql, n, assigned, token.start())}
+    for match in _FIRSTS.finditer(sql) if read else ():
+        read -= _variables(match["names"])
     return frozenset(read)
 
 

@@ -8,6 +8,7 @@ is the set-up of one holder: see `mysqlpool.session.set_up`.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -255,12 +256,15 @@ class DatabaseWrapper(LateTransactions):
 
     @contextmanager
     def _unheard(self) -> Iterator[None]:
-        """In this block execute wrappers hear nothing: on Django's engine this is not sent now."""
+        """In this block neither execute wrappers nor the log of queries hear anything: on Django's
+        engine this is not sent now.
+        """
         heard, self.execute_wrappers = self.execute_wrappers, []
+        logged, self.queries_log = self.queries_log, deque(maxlen=self.queries_log.maxlen)
         try:
             yield
         finally:
-            self.execute_wrappers = heard
+            self.execute_wrappers, self.queries_log = heard, logged
 
     @async_unsafe
     def _connect(self) -> None:
@@ -561,6 +565,11 @@ class DatabaseWrapper(LateTransactions):
         if autocommit:
             self.tenure.rest_if_free()
 
+    def run_and_clear_commit_hooks(self) -> None:
+        """Django's. The lease of the block ends before its hooks, which may take long or fail."""
+        self.tenure.rest_if_free()
+        super().run_and_clear_commit_hooks()
+
     def _would_connect_with_autocommit(self) -> bool:
         """Whether a wrapper that is not connected finds autocommit on when it is, and has no hooks
         to run for that, nor an engine that wants to hear of it.
@@ -603,6 +612,7 @@ class DatabaseWrapper(LateTransactions):
             self._at_the_session(end)
         else:
             self._at_the_session(observer.ending, self, "COMMIT", end)
+        self.tenure.rest_if_free()  # It may have been begun by a statement.
 
     def _rollback(self) -> None:
         observer, end = observers.present, super()._rollback  # type: ignore[misc]
@@ -612,6 +622,7 @@ class DatabaseWrapper(LateTransactions):
             self._at_the_session(end)
         else:
             self._at_the_session(observer.ending, self, "ROLLBACK", end)
+        self.tenure.rest_if_free()  # It may have been begun by a statement.
 
     def _set_autocommit(self, autocommit: bool) -> None:
         self._at_the_session(super()._set_autocommit, autocommit)  # type: ignore[misc]
@@ -690,6 +701,15 @@ class DatabaseWrapper(LateTransactions):
             super().close_if_health_check_failed()
         finally:
             self.tenure.distrust = None
+
+    def close_if_unusable_or_obsolete(self) -> None:
+        """Django's, which closes each connection outside of ``atomic``: none outlasts a request.
+
+        A tenure that rests, and a transaction by hand that waits, are connected in its sense, too.
+        """
+        super().close_if_unusable_or_obsolete()
+        if self.is_suspended and not self.in_atomic_block:
+            self.close()
 
     def forget_session(self) -> None:
         """In a forked child: session, transaction and hooks are the parent's; start afresh."""

@@ -204,6 +204,8 @@ class TransactionTenure(Tenure):
         """End the lease of a wrapper that nothing binds, if the session allows that."""
         wrapper = self.wrapper
         if session.broken:
+            if session.dirty or session.begun:
+                return  # What its holder left in it is lost. As on Django's engine it is told so.
             if self._rest(lease):
                 session.end_turn()
                 lease.discard(session.broken)
