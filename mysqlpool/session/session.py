@@ -171,6 +171,9 @@ class Session(Link):
     witness: Any
     """Who is told while it is a `mysqlpool.session.witnessed.WitnessedSession`."""
 
+    unused: bool
+    """Whether its holder has sent nothing yet, or nothing since it was last at rest."""
+
     vigils: Vigils | None
     """Who looks whether an answer that is awaited will come; None where nobody can."""
 
