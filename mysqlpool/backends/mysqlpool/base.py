@@ -708,7 +708,8 @@ class DatabaseWrapper(LateTransactions):
         A tenure that rests, and a transaction by hand that waits, are connected in its sense, too.
         """
         super().close_if_unusable_or_obsolete()
-        if self.is_suspended and not self.in_atomic_block:
+        # As `is_suspended`, which would cost each request two calls more.
+        if (self.tenure.standing is RESTING or self._waits) and not self.in_atomic_block:
             self.close()
 
     def forget_session(self) -> None:
