@@ -5,8 +5,8 @@ With ``lease="task"`` a tenure lasts until the release.  With
 session: autocommit is on, no ``atomic`` block and no cursor is open, and the
 session is clean.  The next statement takes another lease, on the session that it
 had if that is idle.  A session that is not clean stays with its thread (it is
-pinned) until the release, and is discarded then; one that broke is discarded at
-once.
+pinned) until the release, and is discarded then, as what its holder left in it is
+lost with it.  One that broke and had nothing of the kind is discarded at once.
 
 Where the wrapper stands says ``standing``:
 

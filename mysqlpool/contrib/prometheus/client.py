@@ -36,7 +36,7 @@ def is_multiprocess() -> bool:
 
 
 def check_folder() -> None:
-    """Refuse a folder for those files that would be without effect, or that cannot be written.
+    """Refuse a folder that would be without effect, does not exist, or cannot be written.
 
     The numbers of the workers would be missing without a word. Raises ``ImproperlyConfigured``.
     """

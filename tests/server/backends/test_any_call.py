@@ -10,8 +10,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType
 from typing import Any
 
 import pytest
@@ -23,33 +22,19 @@ from mysqlpool.scopes import Scope
 from tests.helpers import run_threads, without_logging
 from tests.rows.models import Row
 
+from .moments import At, places
+
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.moments]
 
-OURS = str(Path(mysqlpool.__file__).parent)
+OURS = places(mysqlpool)
 
 
 class Alarm(BaseException):
     """What the signal handler raises."""
 
 
-class AlarmAt:
-    """A profile function that raises `Alarm` once, at the ``number``-th call in our code.
-
-    CPython runs signal handlers as a function of Python begins and as one of C has returned (and in
-    loops), which are the moments that profile functions are told of.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.left = number
-        self.code: CodeType | None = None  # where it was raised
-
-    def __call__(self, frame: FrameType, event: str, arg: Any) -> None:
-        if event in {"call", "c_return"} and frame.f_code.co_filename.startswith(OURS):
-            self.left -= 1
-            if self.left < 0:
-                sys.setprofile(None)
-                self.code = frame.f_code
-                raise Alarm
+def ring() -> None:
+    raise Alarm
 
 
 @pytest.fixture(params=["task", "transaction"])
@@ -103,7 +88,7 @@ WORK = {work.__name__: work for work in (read, write, set_variable, scoped, in_a
 
 def interrupted(work: Callable[[], None], number: int) -> CodeType | None:
     """Work and release, with an alarm at that call. Where that was; None if it was not come to."""
-    alarm = AlarmAt(number)
+    alarm = At(number, ring, OURS, spares_locked=False)
     try:
         sys.setprofile(alarm)
         work()

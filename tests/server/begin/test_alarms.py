@@ -60,10 +60,6 @@ def run(name: str, sql: str) -> Any:
         return cursor.fetchone() if cursor.description else None
 
 
-def numbers(here: World) -> list[int]:
-    return [number for _, _, number in here.look()[0]]
-
-
 def a_block_that_goes_on(name: str, moments: Moments, here: World) -> None:
     with suppress(Boom), transaction.atomic(using=name):
         with suppress(Alarm), moments:
@@ -72,7 +68,7 @@ def a_block_that_goes_on(name: str, moments: Moments, here: World) -> None:
         with transaction.atomic(using=name):
             run(name, insert(3))
         raise Boom
-    assert numbers(here) == []
+    assert here.numbers() == []
 
 
 def a_block_that_goes_on_after_a_nested_one(name: str, moments: Moments, here: World) -> None:
@@ -84,7 +80,7 @@ def a_block_that_goes_on_after_a_nested_one(name: str, moments: Moments, here: W
                 raise Boom
         run(name, insert(3))
         raise Boom
-    assert numbers(here) == []
+    assert here.numbers() == []
 
 
 def a_block_that_ends(name: str, moments: Moments, here: World) -> None:
@@ -93,7 +89,7 @@ def a_block_that_ends(name: str, moments: Moments, here: World) -> None:
         with transaction.atomic(using=name):
             run(name, insert(2))
     end(name)
-    assert numbers(here) in ([], [1, 2])
+    assert here.numbers() in ([], [1, 2])
 
 
 def transactions_by_hand(name: str, moments: Moments, here: World) -> None:
@@ -107,7 +103,7 @@ def transactions_by_hand(name: str, moments: Moments, here: World) -> None:
     if not transaction.get_autocommit(using=name):
         run(name, insert(4))
         transaction.rollback(using=name)
-        assert numbers(here) in ([], [1])
+        assert here.numbers() in ([], [1])
         transaction.set_autocommit(True, using=name)
 
 
@@ -118,7 +114,7 @@ def a_block_that_ends_in_djangos_way(name: str, moments: Moments, here: World) -
         with suppress(Alarm), moments:
             run(name, "DROP TABLE IF EXISTS nothing")
     run(name, insert(2))
-    assert numbers(here) == [1, 2]
+    assert here.numbers() == [1, 2]
 
 
 def end(name: str) -> None:

@@ -131,7 +131,7 @@ def test_a_server_that_is_asleep_is_found_out(
         assert stats()[ALIAS].connects - before == (0 if is_one_idle else 1)
         with transaction.atomic(using=ALIAS):
             run(insert(2))
-    assert [number for _, _, number in here.look()[0]] == [2]
+    assert here.numbers() == [2]
 
 
 @pytest.mark.parametrize("unscoped", ["warn", "raise"])
@@ -165,7 +165,7 @@ def test_a_server_that_works_is_waited_for(
     assert len(looks) > 1
     # One look may come as the answer is on its way. Two in a row would end the connection.
     assert (True, True) not in itertools.pairwise(looks)
-    assert [number for _, _, number in here.look()[0]] == [1]
+    assert here.numbers() == [1]
 
 
 def test_an_answer_under_way_is_waited_for(
@@ -188,7 +188,7 @@ def test_an_answer_under_way_is_waited_for(
         with transaction.atomic(using=ALIAS):
             run(insert(1))
         holder.join(HANG)
-    assert [number for _, _, number in here.look()[0]] == [1]
+    assert here.numbers() == [1]
 
 
 def test_a_pool_of_one_waits_for_its_read_timeout(
@@ -252,5 +252,5 @@ def test_a_storm_of_kills_hangs_nobody(here: World, observer: Observer) -> None:
             writer.join(HANG)
             assert not writer.is_alive(), "it waits for what will never come"
         assert set(outcomes) == {1317}
-    committed = {number for _, _, number in here.look()[0]}
+    committed = set(here.numbers())
     assert committed == set(acknowledged)

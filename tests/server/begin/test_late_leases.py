@@ -63,11 +63,6 @@ def figures() -> Any:
     return stats()["late"]
 
 
-def numbers(here: World) -> list[int]:
-    rows, _ = here.look()
-    return [number for _, _, number in rows]
-
-
 @pytest.mark.parametrize("connected", [False, True], ids=["new", "after a task"])
 def test_a_block_without_a_statement_never_leases(
     begun: Begun, here: World, connected: bool
@@ -100,9 +95,9 @@ def test_a_lease_lasts_from_the_first_statement_to_the_commit(
             assert figures().in_use == 0
             execute(wrapper, INSERT.format(1))
             assert figures().in_use == 1
-            assert numbers(here) == []
+            assert here.numbers() == []
         assert figures().in_use == (lease == "task")
-        assert numbers(here) == [1]
+        assert here.numbers() == [1]
 
 
 def test_a_block_in_django_s_own_way_leases_when_it_begins(begun: Begun) -> None:
@@ -122,12 +117,12 @@ def test_by_hand_a_transaction_waits_too_and_a_release_forgets_it(
         transaction.commit(using="late")
         execute(wrapper, INSERT.format(2))
         release_connections("late")
-        assert numbers(here) == [1]
+        assert here.numbers() == [1]
         transaction.set_autocommit(False, using="late")
         release_connections("late")
         assert transaction.get_autocommit(using="late")
         execute(wrapper, INSERT.format(3))
-        assert numbers(here) == [1, 3]
+        assert here.numbers() == [1, 3]
 
 
 def test_a_temporary_connection_in_a_block_stays(begun: Begun, here: World) -> None:
@@ -136,8 +131,8 @@ def test_a_temporary_connection_in_a_block_stays(begun: Begun, here: World) -> N
             with wrapper.temporary_connection() as cursor:
                 cursor.execute(INSERT.format(1))
             execute(wrapper, INSERT.format(2))
-            assert numbers(here) == []
-        assert numbers(here) == [1, 2]
+            assert here.numbers() == []
+        assert here.numbers() == [1, 2]
 
 
 def test_an_event_loop_is_told_at_once_as_by_djangos_engine(begun: Begun) -> None:
@@ -266,7 +261,7 @@ def test_where_the_server_chains_transactions_autocommit_is_switched(
             with transaction.atomic("late"):
                 execute(wrapper, INSERT.format(1))
             execute(wrapper, INSERT.format(2))
-            assert numbers(here) == [1, 2]
+            assert here.numbers() == [1, 2]
     finally:
         here.observer.query("SET GLOBAL completion_type = 'NO_CHAIN'")
 
@@ -287,7 +282,7 @@ def test_where_a_set_up_has_transactions_chained_autocommit_is_switched(
     try:
         with begun():
             run_threads(write)
-            assert numbers(here) == [1, 2]
+            assert here.numbers() == [1, 2]
     finally:
         connection_created.disconnect(receiver)
 
@@ -299,7 +294,7 @@ def test_where_init_command_has_transactions_chained_autocommit_is_switched(
         with transaction.atomic("late"):
             execute(wrapper, INSERT.format(1))
         execute(wrapper, INSERT.format(2))
-        assert numbers(here) == [1, 2]
+        assert here.numbers() == [1, 2]
 
 
 @pytest.fixture
@@ -322,7 +317,7 @@ def test_a_server_that_knows_no_chains_has_none(here: World, begun: Begun, proxy
         with transaction.atomic("late"):
             execute(wrapper, INSERT.format(1))
             assert execute(wrapper, "SELECT @@autocommit") == ((1,),)
-        assert numbers(here) == [1]
+        assert here.numbers() == [1]
 
 
 def test_where_chains_cannot_be_asked_for_no_session_stays(begun: Begun, proxy: Proxy) -> None:

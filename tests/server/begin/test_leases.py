@@ -49,10 +49,6 @@ def run(name: str, sql: str) -> None:
         cursor.execute(sql)
 
 
-def numbers(here: World) -> list[int]:
-    return [number for _, _, number in here.look()[0]]
-
-
 @contextmanager
 def heard_by_a_transaction(name: str) -> Iterator[None]:
     """A receiver of ``connection_created`` writes two rows in a transaction of its own."""
@@ -90,7 +86,7 @@ def test_a_receivers_transaction_runs_no_hook_of_the_block_that_connects(
         connect_anew(name)
         raise Boom
     assert not ran
-    assert numbers(here) == [8, 9]
+    assert here.numbers() == [8, 9]
 
 
 def test_a_receivers_transaction_leaves_a_block_in_one_by_hand_as_it_is(
@@ -105,7 +101,7 @@ def test_a_receivers_transaction_leaves_a_block_in_one_by_hand_as_it_is(
     run(name, insert(6))
     transaction.commit(using=name)
     transaction.set_autocommit(True, using=name)
-    assert numbers(here) == [8, 9, 6]
+    assert here.numbers() == [8, 9, 6]
 
 
 @pytest.mark.parametrize(

@@ -50,10 +50,6 @@ def run(name: str, sql: str) -> Any:
         return cursor.fetchall() if cursor.description else None
 
 
-def numbers(here: World) -> list[int]:
-    return [number for _, _, number in here.look()[0]]
-
-
 def by_call() -> None:
     close_old_connections()
 
@@ -83,7 +79,7 @@ def test_a_transaction_by_hand_that_was_not_used_ends_with_its_request(
     assert connections[name].get_autocommit()
     run(name, insert(7))
     finish()
-    assert numbers(here) == [7]
+    assert here.numbers() == [7]
 
 
 @between_requests
@@ -145,7 +141,7 @@ def test_a_hook_sees_what_was_committed(here: World, name: str) -> None:
         transaction.on_commit(lambda: seen.append(run(name, "SELECT number FROM rows_row")), name)
         transaction.on_commit(lambda: run(name, insert(2)), name)
     assert seen == [((1,),)]
-    assert numbers(here) == [1, 2]
+    assert here.numbers() == [1, 2]
 
 
 @pytest.mark.parametrize("kind", ["transaction"], indirect=True)
@@ -180,7 +176,7 @@ def test_who_bound_a_session_that_is_lost_is_told_so_until_the_release(
     for _ in range(3):
         with pytest.raises(OperationalError, match=r"2006|2013|4031|1927"):
             run(name, after)
-    assert numbers(here) == []
+    assert here.numbers() == []
     connections[name].close()
     assert run(name, "SELECT DATABASE()") == ((DATABASE,),)
 
@@ -192,7 +188,7 @@ def test_who_had_bound_none_goes_on(here: World, name: str) -> None:
         here.observer.kill(run(name, "SELECT CONNECTION_ID()")[0][0])
         run(name, insert(1))
     run(name, insert(2))
-    assert numbers(here) == [2]
+    assert here.numbers() == [2]
 
 
 def test_what_a_new_session_is_told_is_no_query_of_the_block(name: str, kind: str) -> None:

@@ -76,6 +76,10 @@ class World:
         except MySQLdb.ProgrammingError as error:
             return rows, error.args[0]
 
+    def numbers(self) -> list[int]:
+        """Of the rows that are committed."""
+        return [number for _, _, number in self.look()[0]]
+
     @contextmanager
     def packets_of(self, size: int) -> Iterator[int]:
         """In this block sessions are opened that take packets of this size at most."""
